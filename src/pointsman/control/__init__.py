@@ -1,0 +1,1 @@
+"""The control plane, in its own process: ledger pump, queries, admin listener."""

@@ -1,0 +1,146 @@
+"""Decide: (request, options, snapshot, strategy) -> (Plan, Decision). Pure, total and deterministic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from pointsman.core.filters import HEALTH_REASONS, Reason, fits_all, health, static
+from pointsman.core.health import State
+from pointsman.core.options import Options, Step, predicted_nano
+from pointsman.core.request import Features, Request
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Hold the read-only state a decision needs. `states` stands beside the route's options; `now_ms` is the monotonic
+    clock; `seed` is the only source of chance, 64 random bits."""
+
+    version: str
+    now_ms: float
+    seed: int
+    states: tuple[State, ...]
+
+
+class Ranking(msgspec.Struct, frozen=True, gc=False):
+    """Hold a strategy's answer. `order` lists positions, the one drawn first, then the fallbacks; `probabilities` (of
+    being drawn first; they sum to 1) and `scores` stand beside the eligible positions the strategy was given."""
+
+    order: tuple[int, ...]
+    probabilities: tuple[float, ...]
+    scores: tuple[float, ...]
+
+
+# (options, eligible positions in the operator's order, never empty, features, snapshot) -> Ranking
+Strategy = Callable[[Options, tuple[int, ...], Features, Snapshot], Ranking]
+
+
+class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Hold why: each candidate with Reason, score and probability, and the snapshot, so that it can be replayed.
+
+    `eligible` and `order` are positions within `candidates`; `reasons` stands beside `candidates`, `scores` and
+    `probabilities` beside `eligible`. `reason` is the short one, for the header.
+    """
+
+    route: str
+    strategy: str
+    snapshot: Snapshot
+    features: Features
+    candidates: tuple[str, ...]
+    reasons: tuple[str, ...]  # a Reason each; () when all were eligible
+    eligible: tuple[int, ...]
+    order: tuple[int, ...]
+    scores: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    reason: str
+
+
+class Plan(msgspec.Struct, frozen=True, gc=False):
+    """Hold what to do: steps to try in order, the bound on sends, and what the first is predicted to cost."""
+
+    steps: tuple[Step, ...]
+    attempts: int
+    hold_nano: int  # -1: unpriced
+    deadline_ms: float
+    idle_ms: float
+    refused: str = ""  # when there is no step: the Reason that stands in the way
+    wait_ms: float = 0.0  # when there is no step: how long until one may be tried; 0: waiting does not help
+
+
+def decide(request: Request, options: Options, snapshot: Snapshot, strategy: Strategy) -> tuple[Plan, Decision]:
+    """Return what to do and why. Never raises; a request that nobody can serve gives a Plan without steps."""
+    features, route = request.features, options.route
+    eligible, reasons = _filter(options, snapshot, features)
+    if not eligible:
+        return _nobody(request, options, snapshot, reasons)
+    ranking = strategy(options, eligible, features, snapshot)
+    order, first = ranking.order, options.options[ranking.order[0]]
+    steps = options.steps
+    attempts = options.attempts if request.attempts is None else min(request.attempts, options.attempts)
+    plan = Plan(
+        tuple([steps[p] for p in order]),
+        attempts,
+        predicted_nano(first.price, features.input_tokens, features.predicted_output_tokens),
+        request.deadline_ms,
+        options.idle_ms,
+    )
+    decision = Decision(
+        route.name,
+        route.strategy,
+        snapshot,
+        features,
+        options.names,
+        reasons,
+        eligible,
+        order,
+        ranking.scores,
+        ranking.probabilities,
+        f"{route.strategy if len(eligible) > 1 else 'only'}:{first.name}",
+    )
+    return plan, decision
+
+
+def _filter(options: Options, snapshot: Snapshot, features: Features) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the eligible positions, and a Reason for each candidate unless all are eligible."""
+    now_ms = snapshot.now_ms
+    if fits_all(options, features):
+        for s in snapshot.states:
+            if s.ejections or now_ms < s.cool_until_ms:
+                break
+        else:
+            return options.positions, ()
+    reasons = [
+        static(options, option, features) or health(state, now_ms)
+        for option, state in zip(options.options, snapshot.states, strict=True)
+    ]
+    eligible = tuple([p for p, reason in enumerate(reasons) if not reason])
+    return (eligible, ()) if len(eligible) == len(reasons) else (eligible, tuple([r.value for r in reasons]))
+
+
+def _nobody(request: Request, options: Options, snapshot: Snapshot, reasons: tuple[str, ...]) -> tuple[Plan, Decision]:
+    """Return an empty Plan that names what is in the way: health where waiting helps, else the commonest refusal."""
+    waits = [
+        (max(s.cool_until_ms, s.open_until_ms, s.probe_until_ms) - snapshot.now_ms, reason)
+        for s, reason in zip(snapshot.states, reasons, strict=True)
+        if reason in HEALTH_REASONS
+    ]
+    if waits:
+        wait_ms, refused = min(waits)
+    else:
+        wait_ms, refused = 0.0, max(set(reasons), key=lambda r: (reasons.count(r), r), default=Reason.CAPABILITY)
+    route = options.route
+    plan = Plan((), 0, 0, request.deadline_ms, 0.0, refused, max(1.0, wait_ms) if waits else 0.0)
+    decision = Decision(
+        route.name,
+        route.strategy,
+        snapshot,
+        request.features,
+        options.names,
+        reasons,
+        (),
+        (),
+        (),
+        (),
+        f"nobody:{refused}",
+    )
+    return plan, decision

@@ -1,0 +1,11 @@
+"""Ids: made in one place, from a time and random bits that the caller provides."""
+
+from __future__ import annotations
+
+
+def request_id(now_ms: int, bits: int) -> str:
+    """Return a request id: `req_`, 12 hex digits of Unix milliseconds, 20 hex digits of the 80 random `bits`.
+
+    Ids sort by time like UUIDv7 (RFC 9562 section 5.7) and cannot be guessed when `bits` come from a good source.
+    """
+    return f"req_{now_ms:012x}{bits:020x}"

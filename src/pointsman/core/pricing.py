@@ -1,0 +1,107 @@
+"""Pricing: rates of a model and the arithmetic that turns usage into a charge, in integers only."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from pointsman.core.usage import Usage
+
+NANO_PER_USD = 1_000_000_000
+TOKENS_PER_RATE = 1_000_000  # a rate is nano-dollars per this many tokens, so USD per million tokens × 1e9
+
+ChargeState = Literal["measured", "estimated", "unpriced"]
+
+
+class Rates(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Hold what one million tokens of each class cost, in nano-dollars. None: no rate of its own, so it falls back to
+    the class that contains it (cache and audio to input or output, reasoning to output); never to zero."""
+
+    input: int
+    output: int
+    cache_read: int | None = None
+    cache_write_5m: int | None = None
+    cache_write_1h: int | None = None
+    reasoning: int | None = None
+    input_audio: int | None = None
+    output_audio: int | None = None
+    request: int = 0  # nano-dollars for each call, whatever its size
+
+
+class Tier(msgspec.Struct, frozen=True, gc=False):
+    """Replace the rates of the whole call when it reads more than `over_input_tokens`."""
+
+    over_input_tokens: int
+    rates: Rates
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the price of one deployment. `version` names the reckoning, so that a row can be recomputed (I7)."""
+
+    rates: Rates
+    version: str
+    source: str  # where it came from: config, overlay, genai-prices x.y.z
+    tiers: tuple[Tier, ...] = ()  # ascending
+    variants: dict[str, Rates] = {}  # service tier asked for (flex, priority, batch) -> rates
+
+    def rates_for(self, input_tokens: int, service_tier: str | None = None) -> Rates | None:
+        """Return the rates that hold for a call, or None when its service tier has no known price."""
+        if service_tier not in (None, "", "auto", "default", "standard", "standard_only"):
+            return self.variants.get(service_tier)
+        for tier in reversed(self.tiers):
+            if input_tokens > tier.over_input_tokens:
+                return tier.rates
+        return self.rates
+
+
+class Charge(msgspec.Struct, frozen=True, gc=False):
+    """Hold what an attempt costs. `nano` is None exactly when `state` is unpriced."""
+
+    nano: int | None
+    state: ChargeState
+
+
+UNPRICED = Charge(None, "unpriced")
+NOTHING = Charge(0, "measured")  # nothing was sent, or the provider does not bill this kind of end
+
+
+def nano_of(usage: Usage, rates: Rates) -> int:
+    """Return the cost of `usage` at `rates` in nano-dollars, rounded half up once, at the end."""
+    r, u = rates, usage
+    cached = u.cache_read_tokens + u.cache_write_5m_tokens + u.cache_write_1h_tokens
+    plain_in = u.input_tokens - cached - u.input_audio_tokens
+    plain_out = u.output_tokens - u.reasoning_tokens - u.output_audio_tokens
+    total = plain_in * r.input + plain_out * r.output
+    if cached:
+        total += u.cache_read_tokens * (r.input if r.cache_read is None else r.cache_read)
+        write_5m = r.input if r.cache_write_5m is None else r.cache_write_5m
+        total += u.cache_write_5m_tokens * write_5m
+        total += u.cache_write_1h_tokens * (write_5m if r.cache_write_1h is None else r.cache_write_1h)
+    if u.reasoning_tokens:
+        total += u.reasoning_tokens * (r.output if r.reasoning is None else r.reasoning)
+    if u.input_audio_tokens:
+        total += u.input_audio_tokens * (r.input if r.input_audio is None else r.input_audio)
+    if u.output_audio_tokens:
+        total += u.output_audio_tokens * (r.output if r.output_audio is None else r.output_audio)
+    return max(0, (total + TOKENS_PER_RATE // 2) // TOKENS_PER_RATE) + r.request
+
+
+def charge(usage: Usage, price: Price | None, service_tier: str | None = None) -> Charge:
+    """Return what `usage` costs. Unknown price or unknown usage is `unpriced`, never zero (I5)."""
+    if price is None or usage.source == "unknown":
+        return UNPRICED
+    rates = price.rates_for(usage.input_tokens, service_tier)
+    if rates is None:
+        return UNPRICED
+    return Charge(nano_of(usage, rates), "measured" if usage.source == "measured" else "estimated")
+
+
+def usd(nano: int | None, digits: int = 6) -> str:
+    """Return nano-dollars as dollars with at least two and at most `digits` places; 'unpriced' for None."""
+    if nano is None:
+        return "unpriced"
+    sign, nano = ("-", -nano) if nano < 0 else ("", nano)
+    whole, rest = divmod(nano, NANO_PER_USD)
+    text = f"{rest:09d}"[:digits].rstrip("0").ljust(2, "0")
+    return f"{sign}{whole}.{text}"

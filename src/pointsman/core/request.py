@@ -1,0 +1,57 @@
+"""Request and Features: one normalised call and the facts computed once from it."""
+
+from __future__ import annotations
+
+import msgspec
+
+# What a request may need of a model, as bits; Option.lacks uses the same bits.
+NEED_IMAGE = 1
+NEED_AUDIO = 2
+NEED_FILE = 4
+NEED_TOOLS = 8
+NEED_JSON_SCHEMA = 16
+NEED_NAMES = {
+    NEED_IMAGE: "images",
+    NEED_AUDIO: "audio",
+    NEED_FILE: "files",
+    NEED_TOOLS: "tools",
+    NEED_JSON_SCHEMA: "json_schema",
+}
+
+BYTES_PER_TOKEN = 3.6  # English, code and JSON average; the estimate routes and reserves, it never bills
+TOKENS_PER_IMAGE = 1_000
+DEFAULT_OUTPUT_TOKENS = 512  # predicted when the client set no limit
+
+
+class Features(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Hold facts computed once from a request. `input_tokens` is an estimate; `output_tokens` is the client's limit,
+    None when it set none; `needs` is a sum of NEED_ bits; `choices` is n."""
+
+    input_tokens: int
+    output_tokens: int | None = None
+    needs: int = 0
+    choices: int = 1
+    stream: bool = False
+
+    @property
+    def predicted_output_tokens(self) -> int:
+        limit = DEFAULT_OUTPUT_TOKENS if self.output_tokens is None else self.output_tokens
+        return min(limit, DEFAULT_OUTPUT_TOKENS) * self.choices
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """Hold one call as the core sees it. Times are milliseconds of the monotonic clock."""
+
+    id: str
+    kind: str
+    route: str
+    features: Features
+    received_ms: float
+    deadline_ms: float
+    service_tier: str | None = None
+    attempts: int | None = None  # the client's own, smaller bound
+
+
+def names_of(needs: int) -> list[str]:
+    """Return the names of the NEED_ bits in `needs`."""
+    return [name for bit, name in NEED_NAMES.items() if needs & bit]

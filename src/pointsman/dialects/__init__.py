@@ -1,0 +1,1 @@
+"""Dialects: wire formats as pure functions between bytes and nouns; one registry."""

@@ -1,0 +1,1 @@
+"""The data plane: an asyncio shell around the functional core."""

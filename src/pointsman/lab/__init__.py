@@ -1,0 +1,1 @@
+"""The lab: simulated providers and offline tools; never imported by the gateway."""

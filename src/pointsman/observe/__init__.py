@@ -1,0 +1,1 @@
+"""Observers of finished requests: metrics and logs."""

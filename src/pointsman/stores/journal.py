@@ -1,0 +1,189 @@
+"""The journal: the crash-safe append-only file in front of the ledger.
+
+A worker appends each record with one write(2) before it acts on it, so what was written survives kill -9 of the process
+(the page cache is the kernel's). Files stand in DIR/journal:
+
+    <incarnation>.lock          locked (flock) as long as the worker lives; free = the worker is dead
+    <incarnation>.<n>.pmj       segments: HEADER, then frames
+
+A frame is MAGIC, payload length (u32), CRC-32 of the payload (u32), payload; little endian. A torn or damaged frame is
+skipped to the next MAGIC that starts a good frame, and counted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from zlib import crc32
+
+import msgspec
+
+HEADER = b"PMJRNL1\n"
+MAGIC = b"\xa7\xd1"
+_FRAME = struct.Struct("<2sII")
+MAX_PAYLOAD = 4 * 1024 * 1024
+SUFFIX = ".pmj"
+
+
+class JournalError(OSError):
+    """Say that the journal cannot take a record: disk full, read-only, or its bound is reached."""
+
+
+class Journal:
+    """Append records for one worker incarnation. Not shared between processes or threads.
+
+    Raises JournalError on append when the file system refuses or `bound_bytes` of journal wait for the pump; a record
+    that was not written whole is taken back first.
+    """
+
+    def __init__(self, folder: Path, incarnation: str, segment_bytes: int, bound_bytes: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder = folder
+        self.incarnation = incarnation
+        self._segment_bytes = segment_bytes
+        self._bound_bytes = bound_bytes
+        self._number = 0
+        self._fd = -1
+        self._size = 0
+        self.full = False
+        self._lock = os.open(folder / f"{incarnation}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._rotate()
+
+    def append(self, payload: bytes) -> None:
+        """Write one record; when this returns, the record survives the death of the process."""
+        frame = _FRAME.pack(MAGIC, len(payload), crc32(payload)) + payload
+        try:
+            written = os.write(self._fd, frame)
+        except OSError as error:
+            raise JournalError(error.errno, f"journal write failed: {error.strerror}") from None
+        if written != len(frame):
+            os.ftruncate(self._fd, self._size)
+            raise JournalError(f"journal write was cut at {written} of {len(frame)} bytes: disk full?")
+        self._size += written
+        if self._size >= self._segment_bytes:
+            self._rotate()
+
+    def check_bound(self) -> None:
+        """Set `full` from the bytes that wait for the pump. Called now and then, not for every record."""
+        self.full = waiting_bytes(self.folder) > self._bound_bytes
+
+    def close(self) -> None:
+        """Close the segment and give the lock free, so that the pump may take the incarnation for ended."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            os.close(self._lock)
+            self._fd = -1
+
+    def _rotate(self) -> None:
+        path = self.folder / f"{self.incarnation}.{self._number + 1:06d}{SUFFIX}"
+        try:
+            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            os.write(fd, HEADER)
+        except OSError as error:
+            if self._fd < 0:
+                raise JournalError(error.errno, f"journal segment {path.name}: {error.strerror}") from None
+            return  # keep the old segment; the next append tries again
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._size, self._number = fd, len(HEADER), self._number + 1
+        self.check_bound()
+
+
+class Scan(msgspec.Struct):
+    """Hold what a stretch of a segment held: payloads with the offset behind each, where to go on, bytes skipped."""
+
+    payloads: list[tuple[int, bytes]]
+    offset: int
+    skipped: int
+
+
+def scan(data: bytes, offset: int, *, ended: bool) -> Scan:
+    """Return the frames of `data`, a segment's bytes from file offset `offset`.
+
+    While the writer lives (`ended` false) an incomplete last frame is left for later; afterwards it is a torn tail.
+    """
+    found: list[tuple[int, bytes]] = []
+    at, skipped, size = 0, 0, len(data)
+    if offset == 0:
+        if size < len(HEADER):
+            return Scan([], size if ended else 0, size if ended else 0)
+        at = len(HEADER) if data.startswith(HEADER) else 0
+    while at < size:
+        payload = _frame_at(data, at)
+        if payload is not None:
+            at += _FRAME.size + len(payload)
+            found.append((offset + at, payload))
+            continue
+        after = _next_frame(data, at + 1)
+        if after < 0 and not ended:
+            break  # perhaps only half written yet
+        after = size if after < 0 else after
+        skipped += after - at
+        at = after
+    return Scan(found, offset + at, skipped)
+
+
+def segments(folder: Path) -> dict[str, list[Path]]:
+    """Return the segments of each incarnation, both in order of time."""
+    table: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        table.setdefault(path.name.split(".", 1)[0], []).append(path)
+    return table
+
+
+def is_alive(folder: Path, incarnation: str) -> bool:
+    """Tell whether the worker of an incarnation still holds its lock."""
+    try:
+        fd = os.open(folder / f"{incarnation}.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def waiting_bytes(folder: Path) -> int:
+    """Return the bytes of journal that stand on disk."""
+    return sum(_size(path) for path in folder.glob(f"*{SUFFIX}"))
+
+
+def read_all(folder: Path) -> Iterator[bytes]:
+    """Yield every payload of every segment, for tools that only look."""
+    for paths in segments(folder).values():
+        for path in paths:
+            for _, payload in scan(path.read_bytes(), 0, ended=True).payloads:
+                yield payload
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _frame_at(data: bytes, at: int) -> bytes | None:
+    if at + _FRAME.size > len(data):
+        return None
+    magic, length, crc = _FRAME.unpack_from(data, at)
+    start = at + _FRAME.size
+    if magic != MAGIC or length > MAX_PAYLOAD or start + length > len(data):
+        return None
+    payload = data[start : start + length]
+    return payload if crc32(payload) == crc else None
+
+
+def _next_frame(data: bytes, at: int) -> int:
+    while (at := data.find(MAGIC, at)) >= 0:
+        if _frame_at(data, at) is not None:
+            return at
+        at += 1
+    return -1

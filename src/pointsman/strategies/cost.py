@@ -1,0 +1,23 @@
+"""Cost strategies: what the call is predicted to cost."""
+
+from __future__ import annotations
+
+import math
+
+from pointsman.core.decide import Ranking, Snapshot
+from pointsman.core.options import Options, predicted_nano
+from pointsman.core.request import Features
+from pointsman.strategies.registry import strategy
+
+
+@strategy("cheapest")
+def cheapest(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> Ranking:
+    """Take the candidate with the lowest predicted cost; the operator's order breaks ties, unknown prices come last.
+    Score: nano-dollars predicted; infinite when unpriced."""
+    tokens_in, tokens_out = features.input_tokens, features.predicted_output_tokens
+    costs = [predicted_nano(options.options[p].price, tokens_in, tokens_out) for p in eligible]
+    scores = tuple([math.inf if c < 0 else float(c) for c in costs])
+    ranked = sorted(range(len(scores)), key=scores.__getitem__)
+    probabilities = [0.0] * len(scores)
+    probabilities[ranked[0]] = 1.0
+    return Ranking(tuple([eligible[i] for i in ranked]), tuple(probabilities), scores)
