@@ -23,8 +23,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Ranking(msgspec.Struct, frozen=True, gc=False):
-    """Hold a strategy's answer. `order` lists positions, the one drawn first, then the fallbacks; `probabilities` (of
-    being drawn first; they sum to 1) and `scores` stand beside the eligible positions the strategy was given."""
+    """Hold a strategy's answer. `order` lists all the eligible positions, the one drawn first, then the fallbacks;
+    `probabilities` (of being drawn first; they sum to 1) and `scores` stand beside it."""
 
     order: tuple[int, ...]
     probabilities: tuple[float, ...]
@@ -38,8 +38,8 @@ Strategy = Callable[[Options, tuple[int, ...], Features, Snapshot], Ranking]
 class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Hold why: each candidate with Reason, score and probability, and the snapshot, so that it can be replayed.
 
-    `eligible` and `order` are positions within `candidates`; `reasons` stands beside `candidates`, `scores` and
-    `probabilities` beside `eligible`. `reason` is the short one, for the header.
+    `order` holds positions within `candidates`, as planned; `reasons` stands beside `candidates`, `scores` and
+    `probabilities` beside `order`. `reason` is the short one, for the header.
     """
 
     route: str
@@ -48,7 +48,6 @@ class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
     features: Features
     candidates: tuple[str, ...]
     reasons: tuple[str, ...]  # a Reason each; () when all were eligible
-    eligible: tuple[int, ...]
     order: tuple[int, ...]
     scores: tuple[float, ...]
     probabilities: tuple[float, ...]
@@ -56,9 +55,11 @@ class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
-    """Hold what to do: steps to try in order, the bound on sends, and what the first is predicted to cost."""
+    """Hold what to do: `steps` to try in `order` (none: nobody can serve), the bound on sends, and what the first is
+    predicted to cost."""
 
-    steps: tuple[Step, ...]
+    order: tuple[int, ...]
+    steps: tuple[Step, ...]  # by position
     attempts: int
     hold_nano: int  # -1: unpriced
     deadline_ms: float
@@ -74,12 +75,12 @@ def decide(request: Request, options: Options, snapshot: Snapshot, strategy: Str
     if not eligible:
         return _nobody(request, options, snapshot, reasons)
     ranking = strategy(options, eligible, features, snapshot)
-    order, first = ranking.order, options.options[ranking.order[0]]
-    steps = options.steps
-    attempts = options.attempts if request.attempts is None else min(request.attempts, options.attempts)
+    order = ranking.order
+    first = options.options[order[0]]
     plan = Plan(
-        tuple([steps[p] for p in order]),
-        attempts,
+        order,
+        options.steps,
+        options.attempts if request.attempts is None else max(1, min(request.attempts, options.attempts)),
         predicted_nano(first.price, features.input_tokens, features.predicted_output_tokens),
         request.deadline_ms,
         options.idle_ms,
@@ -91,11 +92,10 @@ def decide(request: Request, options: Options, snapshot: Snapshot, strategy: Str
         features,
         options.names,
         reasons,
-        eligible,
         order,
         ranking.scores,
         ranking.probabilities,
-        f"{route.strategy if len(eligible) > 1 else 'only'}:{first.name}",
+        first.reason if len(order) > 1 else f"only:{first.name}",
     )
     return plan, decision
 
@@ -129,7 +129,7 @@ def _nobody(request: Request, options: Options, snapshot: Snapshot, reasons: tup
     else:
         wait_ms, refused = 0.0, max(set(reasons), key=lambda r: (reasons.count(r), r), default=Reason.CAPABILITY)
     route = options.route
-    plan = Plan((), 0, 0, request.deadline_ms, 0.0, refused, max(1.0, wait_ms) if waits else 0.0)
+    plan = Plan((), options.steps, 0, 0, request.deadline_ms, 0.0, refused, max(1.0, wait_ms) if waits else 0.0)
     decision = Decision(
         route.name,
         route.strategy,
@@ -137,7 +137,6 @@ def _nobody(request: Request, options: Options, snapshot: Snapshot, reasons: tup
         request.features,
         options.names,
         reasons,
-        (),
         (),
         (),
         (),

@@ -16,6 +16,7 @@ class Admitted(msgspec.Struct, frozen=True, gc=False, array_like=True):
     a recovered row is charged with; -1: unpriced."""
 
     id: str
+    client_id: str  # the x-request-id the client sent, if any
     at_ms: int
     key: str
     project: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from math import exp
 
 import msgspec
 
@@ -13,6 +14,7 @@ TTFT_PRIOR_MS = 800.0  # an unmeasured deployment is taken for average, never fo
 TPS_PRIOR = 50.0  # tokens per second
 DECAY_MS = 10_000.0  # time constant of the peak EWMA (finagle's default)
 FADE_MS = 60_000.0  # how fast an old measurement fades back to the prior when nothing new arrives
+FRESH_MS = 1_000.0  # younger measurements are taken as they are: what fading would change is noise
 WINDOW_MS = 30_000.0  # over which the success rate is counted
 LONG_EJECTION_MS = 60_000.0  # for ends that time alone does not heal
 RATE_LIMIT_COOL_MS = 5_000.0  # when a 429 names no time
@@ -50,9 +52,9 @@ def predicted_ttft_ms(state: State, now_ms: float) -> float:
     if state.measured_ms == -math.inf:
         return TTFT_PRIOR_MS
     age = now_ms - state.measured_ms
-    if age < 1_000.0:  # fresh: what an exponential would change is below the noise
+    if age < FRESH_MS:
         return state.ttft_ms
-    weight = math.exp(-age / FADE_MS)
+    weight = exp(-age / FADE_MS)
     return max(1.0, state.ttft_ms * weight + TTFT_PRIOR_MS * (1.0 - weight))
 
 
@@ -63,17 +65,22 @@ def predicted_ms(state: State, now_ms: float, output_tokens: int) -> float:
 
 def succeeded(state: State, now_ms: float, ttft_ms: float, tps: float | None) -> State:
     """Fold a success: the breaker closes, latency follows peaks at once and recovers cautiously (peak EWMA)."""
+    speed = state.tps
     if state.measured_ms == -math.inf:
-        ewma, speed = ttft_ms, tps or state.tps
+        ewma = ttft_ms
+        if tps is not None:
+            speed = tps
     else:
-        keep = math.exp((state.measured_ms - now_ms) / DECAY_MS) if now_ms > state.measured_ms else 1.0
-        keep = min(keep, 0.9)  # many samples in one instant must still move the mean
+        keep = exp((state.measured_ms - now_ms) / DECAY_MS)
+        if keep > 0.9:
+            keep = 0.9  # many samples in one instant must still move the mean
         ewma = ttft_ms if ttft_ms > state.ttft_ms else state.ttft_ms * keep + ttft_ms * (1.0 - keep)
-        speed = state.tps if tps is None else state.tps * keep + tps * (1.0 - keep)
-    decay = _window_decay(state, now_ms)
+        if tps is not None:
+            speed = speed * keep + tps * (1.0 - keep)
+    decay = exp((state.window_ms - now_ms) / WINDOW_MS)
     return State(
-        max(ewma, 0.001),
-        max(speed, 0.001),
+        ewma if ewma > 0.001 else 0.001,
+        speed if speed > 0.001 else 0.001,
         now_ms,
         0,
         state.window_ok * decay + 1.0,
@@ -147,7 +154,7 @@ def breaker(state: State, now_ms: float) -> str:
 
 
 def _window_decay(state: State, now_ms: float) -> float:
-    return math.exp(min(0.0, state.window_ms - now_ms) / WINDOW_MS)
+    return exp((state.window_ms - now_ms) / WINDOW_MS)
 
 
 def _ejection_ms(before: int, outcome: Outcome, limits: Limits, draw: float) -> float:

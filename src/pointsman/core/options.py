@@ -22,6 +22,7 @@ class Option(msgspec.Struct, frozen=True):
     context_tokens: int  # NO_BOUND: unknown
     max_output_tokens: int  # NO_BOUND: unknown
     price: Price | None
+    reason: str  # what the header says when this one is chosen among several
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
@@ -49,6 +50,7 @@ class Options(msgspec.Struct, frozen=True):
     all_priced: bool
     attempts: int
     idle_ms: float
+    total_ms: float
 
 
 def options_of(policy: Policy) -> dict[str, Options]:
@@ -70,7 +72,7 @@ def predicted_nano(price: Price | None, input_tokens: int, output_tokens: int) -
 def _options(policy: Policy, route: Route, index: dict[str, int]) -> Options:
     weights = route.weights or (1.0,) * len(route.candidates)
     options = tuple(
-        _option(index[name], policy.deployments[index[name]], weight)
+        _option(index[name], policy.deployments[index[name]], weight, route.strategy)
         for name, weight in zip(route.candidates, weights, strict=True)
     )
     lacks_any = 0
@@ -92,6 +94,7 @@ def _options(policy: Policy, route: Route, index: dict[str, int]) -> Options:
         all_priced=all(o.price is not None for o in options),
         attempts=route.attempts or policy.limits.attempts,
         idle_ms=float(route.idle_ms or policy.limits.idle_ms),
+        total_ms=float(route.total_ms or policy.limits.total_ms),
     )
 
 
@@ -102,7 +105,7 @@ def _ttft_ms(policy: Policy, route: Route, deployment: int) -> float:
     return float(route.ttft_ms or chosen.ttft_ms or default)
 
 
-def _option(index: int, deployment: Deployment, weight: float) -> Option:
+def _option(index: int, deployment: Deployment, weight: float, strategy: str) -> Option:
     facts = deployment.facts
     return Option(
         deployment=index,
@@ -112,6 +115,7 @@ def _option(index: int, deployment: Deployment, weight: float) -> Option:
         context_tokens=facts.context_tokens or NO_BOUND,
         max_output_tokens=facts.max_output_tokens or NO_BOUND,
         price=deployment.price,
+        reason=f"{strategy}:{deployment.name}",
     )
 
 

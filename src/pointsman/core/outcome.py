@@ -84,10 +84,13 @@ CLASSES: dict[Kind, Class] = {
     Kind.EMPTY: Class(_P, Retry.NEXT, True, 503, "api_error", "provider_reply_empty"),
     Kind.TRUNCATED: Class(_P, Retry.NEXT, True, 503, "api_error", "stream_interrupted"),
     Kind.UNSUPPORTED: Class(_C, Retry.NEXT, False, 400, "invalid_request_error", "unsupported_by_model"),
-    Kind.DEADLINE: Class(_N, Retry.NEVER, True, 504, "api_error", "deadline_exceeded"),
+    Kind.DEADLINE: Class(_N, Retry.NEVER, True, 503, "api_error", "deadline_exceeded"),
     Kind.CLIENT_GONE: Class(_C, Retry.NEVER, True, 499, "api_error", "client_closed_request"),
     Kind.CANCELLED: Class(_N, Retry.NEVER, True, 503, "api_error", "cancelled"),
 }
+
+
+BILLABLE = frozenset(kind for kind, row in CLASSES.items() if row.billable)
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):

@@ -103,16 +103,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     total_ms: int = 600_000
     write_stall_ms: int = 30_000
     attempts: int = 3
-    retry_ratio: float = 0.15  # retries per request, per quota group
-    retry_per_s: float = 0.5
-    retry_burst: float = 20.0
     body_bytes: int = 32 * 1024 * 1024
     header_bytes: int = 32 * 1024
     header_ms: int = 10_000
     body_ms: int = 30_000
     keepalive_ms: int = 75_000
     connections: int = 10_000
-    key_concurrency: int = 100
     stream_buffer_bytes: int = 256 * 1024
     reply_bytes: int = 64 * 1024 * 1024
     upstream_idle_per_host: int = 512
@@ -121,7 +117,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     journal_segment_bytes: int = 64 * 1024 * 1024
     journal_bytes: int = 1024 * 1024 * 1024
     drain_ms: int = 900_000
-    ping_ms: int = 15_000
     breaker_failures: int = 5
     breaker_success: float = 0.85
     breaker_min_requests: int = 20

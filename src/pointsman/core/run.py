@@ -55,9 +55,9 @@ class Run:
         self._last: Step | None = None
         self._resent = False
 
-    def begin(self, now_ms: float) -> Effect:
+    def begin(self, now_ms: float) -> Send:
         """Return the first effect of a plan that has steps."""
-        return self._send(self.plan.steps[0], now_ms)
+        return self._send(self.plan.steps[self.plan.order[0]], now_ms)
 
     def ended(self, outcome: Outcome, now_ms: float, usable: Usable, seed: int) -> Effect:
         """Return what follows the end of the attempt under way. `usable` tells whether a deployment may be sent to now;
@@ -85,8 +85,9 @@ class Run:
 
     def _next(self, outcome: Outcome, usable: Usable) -> Step | None:
         window = self._last.context_tokens if self._last and outcome.kind is Kind.CONTEXT_LENGTH else 0
-        for step in self.plan.steps:
-            if step.position in self._tried or not usable(step.deployment):
+        for position in self.plan.order:
+            step = self.plan.steps[position]
+            if position in self._tried or not usable(step.deployment):
                 continue
             if window and step.context_tokens <= window:
                 continue  # what did not fit there does not fit here

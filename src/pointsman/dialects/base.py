@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pointsman.core.chat import ChatRequest, Event, Reply
 from pointsman.core.outcome import Outcome

@@ -4,7 +4,9 @@ A worker appends each record with one write(2) before it acts on it, so what was
 (the page cache is the kernel's). Files stand in DIR/journal:
 
     <incarnation>.lock          locked (flock) as long as the worker lives; free = the worker is dead
-    <incarnation>.<n>.pmj       segments: HEADER, then frames
+    <incarnation>.<n>.pmj       segments: HEADER, then frames; once a later one is there, the earlier grows no more
+
+Both get their name only when they are complete (locked, headed), so a reader never sees one that is half made.
 
 A frame is MAGIC, payload length (u32), CRC-32 of the payload (u32), payload; little endian. A torn or damaged frame is
 skipped to the next MAGIC that starts a good frame, and counted.
@@ -12,6 +14,8 @@ skipped to the next MAGIC that starts a good frame, and counted.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import struct
@@ -25,7 +29,10 @@ HEADER = b"PMJRNL1\n"
 MAGIC = b"\xa7\xd1"
 _FRAME = struct.Struct("<2sII")
 MAX_PAYLOAD = 4 * 1024 * 1024
+MAX_PUT_OFF = 10_000  # records; beyond, the oldest are given up and their requests booked as recovered
 SUFFIX = ".pmj"
+LOCK_SUFFIX = ".lock"
+NEW_SUFFIX = ".new"
 
 
 class JournalError(OSError):
@@ -48,24 +55,33 @@ class Journal:
         self._number = 0
         self._fd = -1
         self._size = 0
+        self._later: list[bytes] = []
         self.full = False
-        self._lock = os.open(folder / f"{incarnation}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._lock = _locked(folder / f"{incarnation}{LOCK_SUFFIX}")
         self._rotate()
 
     def append(self, payload: bytes) -> None:
-        """Write one record; when this returns, the record survives the death of the process."""
-        frame = _FRAME.pack(MAGIC, len(payload), crc32(payload)) + payload
-        try:
-            written = os.write(self._fd, frame)
-        except OSError as error:
-            raise JournalError(error.errno, f"journal write failed: {error.strerror}") from None
-        if written != len(frame):
-            os.ftruncate(self._fd, self._size)
-            raise JournalError(f"journal write was cut at {written} of {len(frame)} bytes: disk full?")
-        self._size += written
-        if self._size >= self._segment_bytes:
-            self._rotate()
+        """Write one record, and those put off; when this returns, they survive the death of the process. When it
+        raises, this record is nowhere; those put off stay for the next try."""
+        later = self._later
+        self._write(b"".join((*later, _frame(payload))) if later else _frame(payload))
+        later.clear()
+
+    def put_off(self, payload: bytes) -> None:
+        """Keep one record for the next `append` or `flush`, which must come before the loop's turn ends."""
+        self._later.append(_frame(payload))
+        if len(self._later) > MAX_PUT_OFF:
+            del self._later[0]
+
+    @property
+    def has_put_off(self) -> bool:
+        return bool(self._later)
+
+    def flush(self) -> None:
+        """Write the records put off, in one write(2). When it raises, they stay for the next try."""
+        if self._later:
+            self._write(b"".join(self._later))
+            self._later.clear()
 
     def check_bound(self) -> None:
         """Set `full` from the bytes that wait for the pump. Called now and then, not for every record."""
@@ -74,15 +90,39 @@ class Journal:
     def close(self) -> None:
         """Close the segment and give the lock free, so that the pump may take the incarnation for ended."""
         if self._fd >= 0:
-            os.close(self._fd)
-            os.close(self._lock)
-            self._fd = -1
+            try:
+                self.flush()
+            finally:
+                os.close(self._fd)
+                os.close(self._lock)
+                self._fd = -1
+
+    def _write(self, frames: bytes) -> None:
+        try:
+            written = os.write(self._fd, frames)
+        except OSError as error:
+            self._take_back()
+            raise JournalError(error.errno, f"journal write failed: {error.strerror}") from None
+        if written != len(frames):
+            self._take_back()
+            raise JournalError(f"journal write was cut at {written} of {len(frames)} bytes: disk full?")
+        self._size += written
+        if self._size >= self._segment_bytes:
+            self._rotate()
+
+    def _take_back(self) -> None:
+        """Cut off what a failed write left, so that the next record starts clean. Where that fails too, the size is
+        read back: a later cut must not reach good records, and readers skip the torn one."""
+        try:
+            os.ftruncate(self._fd, self._size)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._size = os.fstat(self._fd).st_size
 
     def _rotate(self) -> None:
         path = self.folder / f"{self.incarnation}.{self._number + 1:06d}{SUFFIX}"
         try:
-            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            os.write(fd, HEADER)
+            fd = _segment(path)
         except OSError as error:
             if self._fd < 0:
                 raise JournalError(error.errno, f"journal segment {path.name}: {error.strerror}") from None
@@ -91,6 +131,37 @@ class Journal:
             os.close(self._fd)
         self._fd, self._size, self._number = fd, len(HEADER), self._number + 1
         self.check_bound()
+
+
+def _frame(payload: bytes) -> bytes:
+    if len(payload) > MAX_PAYLOAD:
+        raise JournalError(f"a record of {len(payload)} bytes is longer than {MAX_PAYLOAD}")
+    return _FRAME.pack(MAGIC, len(payload), crc32(payload)) + payload
+
+
+def _locked(path: Path) -> int:
+    """Return the descriptor of a lock file that was locked before it had its name."""
+    fresh = path.with_name(path.name + NEW_SUFFIX)
+    fd = os.open(fresh, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fresh.rename(path)
+    return fd
+
+
+def _segment(path: Path) -> int:
+    """Return the descriptor of a new segment that got its header before its name."""
+    fresh = path.with_name(path.name + NEW_SUFFIX)
+    fd = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        if os.write(fd, HEADER) != len(HEADER):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fresh.rename(path)
+    except OSError:
+        os.close(fd)
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise
+    return fd
 
 
 class Scan(msgspec.Struct):
@@ -138,11 +209,11 @@ def segments(folder: Path) -> dict[str, list[Path]]:
 def is_alive(folder: Path, incarnation: str) -> bool:
     """Tell whether the worker of an incarnation still holds its lock."""
     try:
-        fd = os.open(folder / f"{incarnation}.lock", os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(folder / f"{incarnation}{LOCK_SUFFIX}", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look do not take each other for the worker
     except BlockingIOError:
         return True
     finally:
@@ -156,10 +227,15 @@ def waiting_bytes(folder: Path) -> int:
 
 
 def read_all(folder: Path) -> Iterator[bytes]:
-    """Yield every payload of every segment, for tools that only look."""
+    """Yield every payload of every segment, for tools that only look. A segment that goes away meanwhile is left out:
+    its records stand in the ledger."""
     for paths in segments(folder).values():
         for path in paths:
-            for _, payload in scan(path.read_bytes(), 0, ended=True).payloads:
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                continue
+            for _, payload in scan(data, 0, ended=True).payloads:
                 yield payload
 
 

@@ -15,9 +15,7 @@ def cheapest(options: Options, eligible: tuple[int, ...], features: Features, sn
     """Take the candidate with the lowest predicted cost; the operator's order breaks ties, unknown prices come last.
     Score: nano-dollars predicted; infinite when unpriced."""
     tokens_in, tokens_out = features.input_tokens, features.predicted_output_tokens
-    costs = [predicted_nano(options.options[p].price, tokens_in, tokens_out) for p in eligible]
-    scores = tuple([math.inf if c < 0 else float(c) for c in costs])
-    ranked = sorted(range(len(scores)), key=scores.__getitem__)
-    probabilities = [0.0] * len(scores)
-    probabilities[ranked[0]] = 1.0
-    return Ranking(tuple([eligible[i] for i in ranked]), tuple(probabilities), scores)
+    costs = {p: predicted_nano(options.options[p].price, tokens_in, tokens_out) for p in eligible}
+    scores = {p: math.inf if cost < 0 else float(cost) for p, cost in costs.items()}
+    order = tuple(sorted(eligible, key=scores.__getitem__))
+    return Ranking(order, (1.0,) + (0.0,) * (len(order) - 1), tuple([scores[p] for p in order]))

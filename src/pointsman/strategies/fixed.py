@@ -17,14 +17,13 @@ def priority(options: Options, eligible: tuple[int, ...], features: Features, sn
 @strategy("weighted")
 def weighted(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> Ranking:
     """Draw a candidate in proportion to the weights; the others follow by weight. Score: the weight."""
-    weights = tuple([options.options[p].weight for p in eligible])
-    total = sum(weights)
-    point, drawn = (snapshot.seed & 0xFFFFFFFF) / 2**32 * total, len(weights) - 1
-    for i, weight in enumerate(weights):
+    weights = {p: options.options[p].weight for p in eligible}
+    total = sum(weights.values())
+    point, drawn = (snapshot.seed & 0xFFFFFFFF) / 2**32 * total, eligible[-1]
+    for p, weight in weights.items():
         point -= weight
         if point < 0.0:
-            drawn = i
+            drawn = p
             break
-    rest = sorted([i for i in range(len(weights)) if i != drawn], key=lambda i: -weights[i])
-    order = (eligible[drawn], *[eligible[i] for i in rest])
-    return Ranking(order, tuple([w / total for w in weights]), weights)
+    order = (drawn, *sorted([p for p in eligible if p != drawn], key=lambda p: -weights[p]))
+    return Ranking(order, tuple([weights[p] / total for p in order]), tuple([weights[p] for p in order]))

@@ -1,0 +1,47 @@
+"""Bounds: the `limits` section, every bound of the data plane with its default (FAULTS.md section 6) and its range."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pointsman.config.fields import Milliseconds, Number, Section, Whole, setting
+from pointsman.core.policy import Limits as Defaults
+
+_D = Defaults()
+
+Bytes = Annotated[Whole, Field(ge=1024, le=64 * 1024**3)]
+Count = Annotated[Whole, Field(ge=1, le=1_000_000)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+
+
+class Limits(Section):
+    """Bounds of the data plane. Times are milliseconds, sizes bytes."""
+
+    connect_ms: Milliseconds = setting("Connect and TLS handshake with a provider.", _D.connect_ms)
+    ttft_ms: Milliseconds = setting("Wait for the first content of an attempt.", _D.ttft_ms)
+    ttft_reasoning_ms: Milliseconds = setting("The same, for models that think.", _D.ttft_reasoning_ms)
+    idle_ms: Milliseconds = setting("Wait between two pieces of a stream.", _D.idle_ms)
+    total_ms: Milliseconds = setting("Deadline of a request whose client gave none.", _D.total_ms)
+    write_stall_ms: Milliseconds = setting("Wait for a client that does not read.", _D.write_stall_ms)
+    attempts: Annotated[Whole, Field(ge=1, le=5)] = setting("Most sends for one request.", _D.attempts)
+    body_bytes: Bytes = setting("Largest request body.", _D.body_bytes)
+    header_bytes: Bytes = setting("Largest request head.", _D.header_bytes)
+    header_ms: Milliseconds = setting("Wait for a request head.", _D.header_ms)
+    body_ms: Milliseconds = setting("Wait for more of a request body.", _D.body_ms)
+    keepalive_ms: Milliseconds = setting("How long an idle client connection is kept.", _D.keepalive_ms)
+    connections: Count = setting("Most client connections of a worker.", _D.connections)
+    stream_buffer_bytes: Bytes = setting("Most bytes held for one slow reader.", _D.stream_buffer_bytes)
+    reply_bytes: Bytes = setting("Largest reply of a provider that is not a stream.", _D.reply_bytes)
+    upstream_idle_per_host: Count = setting("Idle connections kept per host.", _D.upstream_idle_per_host)
+    upstream_connections_per_host: Count = setting("Most connections per host.", _D.upstream_connections_per_host)
+    upstream_max_age_ms: Milliseconds = setting("Oldest connection still used.", _D.upstream_max_age_ms)
+    journal_segment_bytes: Bytes = setting("Size of a journal file.", _D.journal_segment_bytes)
+    journal_bytes: Bytes = setting("Most journal on disk before requests are refused.", _D.journal_bytes)
+    drain_ms: Milliseconds = setting("How long a stop waits for running requests.", _D.drain_ms)
+    breaker_failures: Count = setting("Failures in a row that open the breaker.", _D.breaker_failures)
+    breaker_success: Share = setting("Share of successes below which it opens.", _D.breaker_success)
+    breaker_min_requests: Count = setting("Requests before that share counts.", _D.breaker_min_requests)
+    breaker_open_ms: Milliseconds = setting("How long it stays open the first time.", _D.breaker_open_ms)
+    breaker_open_max_ms: Milliseconds = setting("How long at most.", _D.breaker_open_max_ms)

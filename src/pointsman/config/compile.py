@@ -1,0 +1,87 @@
+"""Compile: a checked configuration becomes one frozen Policy."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from pointsman.config import catalog, known, schema
+from pointsman.config.build import Build
+from pointsman.config.deployments import compile_deployment, wanted
+from pointsman.config.providers import compile_provider
+from pointsman.config.routes import compile_route, implicit_routes, warn_of_routes
+from pointsman.config.server import compile_keys, compile_listener
+from pointsman.core.policy import Deployment, Limits, Policy, Provider
+from pointsman.core.secret import Secret
+
+VERSION_CHARACTERS = 12
+
+
+def compile(build: Build, config: schema.Config, cache_dir: Path | None = None) -> Policy:
+    """Return the Policy of `config`; what is wrong or doubtful is noted in `build`, so look there before using it."""
+    for section in ("providers", "deployments", "routes"):
+        build.check_names(section)
+    if not build.named("deployments"):
+        build.problem(("deployments",), "is empty: there is nothing to route to.")
+    providers = _providers(build, config)
+    deployments = _deployments(build, config, providers, cache_dir)
+    written = {name: compile_route(build, name, given) for name, given in config.routes.items()}
+    routes = {**written, **implicit_routes(deployments, written)}
+    keys = compile_keys(build, config, {*routes, *build.named("routes"), *build.named("deployments")})
+    if not build.problems:
+        warn_of_routes(build, written, deployments)
+    policy = Policy(
+        version="",
+        source=build.document.file,
+        providers=providers,
+        deployments=deployments,
+        routes=routes,
+        keys=keys,
+        limits=Limits(**config.limits.model_dump()),
+        listener=compile_listener(build, config),
+    )
+    return msgspec.structs.replace(policy, version=version_of(policy))
+
+
+def version_of(policy: Policy) -> str:
+    """Return the first 12 hex digits of the SHA-256 of all that decides, without the values of the providers' keys.
+
+    Client keys count by their digests. The file's name does not count: the same words elsewhere are the same version.
+    """
+    bare = msgspec.structs.replace(policy, version="", source="")
+    text = msgspec.json.encode(bare, enc_hook=_hidden, order="sorted")
+    return hashlib.sha256(text).hexdigest()[:VERSION_CHARACTERS]
+
+
+def _hidden(value: object) -> str:
+    if isinstance(value, Secret):
+        return "secret"
+    raise NotImplementedError(type(value).__name__)
+
+
+def _providers(build: Build, config: schema.Config) -> dict[str, Provider]:
+    providers: dict[str, Provider] = {}
+    for name, given in config.providers.items():
+        provider = compile_provider(build, name, given, ("providers", name))
+        if provider is not None:
+            providers[name] = provider
+    for deployment, written in config.deployments.items():
+        name, at = written.provider, ("deployments", deployment, "provider")
+        if name in providers or name in build.named("providers"):
+            continue
+        if name not in known.PROVIDERS:
+            build.unknown(at, "provider", name, {*build.named("providers"), *known.PROVIDERS})
+        elif (provider := compile_provider(build, name, None, at)) is not None:
+            providers[name] = provider
+    return providers
+
+
+def _deployments(
+    build: Build, config: schema.Config, providers: dict[str, Provider], cache_dir: Path | None
+) -> tuple[Deployment, ...]:
+    names = [name for name, given in config.deployments.items() if given.provider in providers]
+    asked = {name: wanted(config, name) for name in names}
+    found = catalog.lookup(dict.fromkeys(asked.values()), build.today, cache_dir)
+    return tuple(compile_deployment(build, config, name, found[asked[name]]) for name in names)

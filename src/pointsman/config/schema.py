@@ -1,0 +1,178 @@
+"""Schema: the YAML face of the configuration, one model a mapping; the descriptions are the editors' help."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from pointsman.config.bounds import Limits
+from pointsman.config.fields import (
+    Candidate,
+    Milliseconds,
+    Name,
+    Port,
+    SecretText,
+    Section,
+    Text,
+    Tokens,
+    Truth,
+    Usd,
+    Whole,
+    setting,
+)
+from pointsman.core.policy import AuthStyle, Modality
+
+ApiVersion = Literal["2023-06-01", "2026-10-21"]
+
+
+class Provider(Section):
+    """A vendor or server: its wire dialect, address and credential. A known name needs no settings but the key."""
+
+    api_key: SecretText | None = setting(
+        'The key: "${NAME}" or {file: path}. Default: the usual environment variable of a known one.'
+    )
+    like: Name | None = setting("Take the settings and the catalog of this known provider.")
+    dialect: Text | None = setting("Wire format: openai, anthropic or gemini.")
+    base_url: Text | None = setting("Address up to, not including, the path of the call. https.")
+    parameters: dict[str, Text] = setting("Values for the {names} in a known provider's address.", {})
+    insecure: Truth = setting("Allow http:// to an address that is not loopback or private.", False)
+    auth: AuthStyle | None = setting("How the key is sent. Default: as the dialect does.")
+    headers: dict[str, Text] = setting("Headers added to every call. No credentials here.", {})
+    path: Text | None = setting("Path of a chat call after base_url; may contain {model}.")
+    rename: dict[Text, Text] = setting("Body member -> this server's name for it.", {})
+    drop: list[Text] = setting("Body members this server refuses; they are left out.", [])
+    reasoning_field: Annotated[str, Field(max_length=128)] | None = setting(
+        'Where an OpenAI-compatible server puts its thinking; "": nowhere.'
+    )
+    stream_usage: Truth | None = setting("Whether the server accepts stream_options.include_usage.")
+    api_version: ApiVersion | None = setting("Anthropic: the version header to send.")
+    quota_group: Name | None = setting("Providers of one account share a group and its 429s.")
+    ca_file: Text | None = setting("PEM file of extra trust anchors; relative to the config file.")
+    drain_on_cancel: Truth | None = setting("The provider bills a cancelled stream to its end: read on for its usage.")
+
+
+class Price(Section):
+    """What a deployment costs, in USD per million tokens. Classes left out cost what contains them."""
+
+    input: Usd = Field(description="USD per million input tokens.")
+    output: Usd = Field(description="USD per million output tokens.")
+    cache_read: Usd | None = setting("USD per million input tokens read from cache.")
+    cache_write: Usd | None = setting("USD per million input tokens written to the 5-minute cache.")
+    cache_write_1h: Usd | None = setting("USD per million input tokens written to the 1-hour cache.")
+    reasoning: Usd | None = setting("USD per million output tokens spent on thinking.")
+    input_audio: Usd | None = setting("USD per million audio tokens in.")
+    output_audio: Usd | None = setting("USD per million audio tokens out.")
+    request: Usd | None = setting("USD for each call, whatever its size.")
+
+
+class Deployment(Section):
+    """One callable thing: a model at a provider. What is left out is taken from the catalog."""
+
+    provider: Name = Field(description="A name under `providers`, or a known provider.")
+    model: Text | None = setting("The provider's id of the model. Default: the deployment's name.")
+    price: Price | None = setting("What it costs; replaces the catalog's price as a whole.")
+    context: Tokens | None = setting("Context window in tokens, input and output together.")
+    max_output: Tokens | None = setting("Most tokens one answer can have.")
+    default_max_output: Tokens | None = setting(
+        "Sent when a wire demands a limit and the client gave none. Default: 8192, or max_output."
+    )
+    modalities: Annotated[list[Modality], Field(min_length=1)] | None = setting("What it reads.")
+    tools: Truth | None = setting("Whether it takes function tools on the wire used here.")
+    json_schema: Truth | None = setting("Whether it takes response_format with a JSON Schema.")
+    reasoning: Truth | None = setting("Whether it thinks before it answers (waits longer for it).")
+    retires: Text | None = setting("Date it is switched off, YYYY-MM-DD.")
+    region: Text | None = setting("Where it runs; a label.")
+    ttft_ms: Milliseconds | None = setting("How long to wait for its first content.")
+    api_version: ApiVersion | None = setting("Anthropic: the version header for this model.")
+
+
+class Timeouts(Section):
+    """Waits of a route; what is left out is taken from `limits`."""
+
+    ttft_ms: Milliseconds | None = setting("Wait for the first content of an attempt.")
+    idle_ms: Milliseconds | None = setting("Wait between two pieces of a stream.")
+    total_ms: Milliseconds | None = setting("Wait for the whole answer, over all attempts.")
+
+
+class Route(Section):
+    """A name that clients write in `model`, and the deployments that may answer it."""
+
+    candidates: list[Candidate] = Field(description="Deployments, in order; `- name: 3` gives one a weight.")
+    strategy: Text | None = setting("How to rank them. Default: weighted when there are weights, else priority.")
+    timeouts: Timeouts = setting("Waits of this route.", Timeouts())
+    attempts: Annotated[Whole, Field(ge=1, le=5)] | None = setting("Most sends for one request.")
+    unpriced: Literal["allow", "deny"] = setting("Whether deployments without a price may answer.", "allow")
+
+
+class Key(Section):
+    """A key that clients authenticate with."""
+
+    name: Name = Field(description="What usage is booked under.")
+    key: SecretText = Field(description='The key, at least 16 characters: "${NAME}" or {file: path}.')
+    project: Name | None = setting("Project it belongs to.")
+    team: Name | None = setting("Team it belongs to.")
+    organisation: Name | None = setting("Organisation it belongs to.")
+    routes: list[Name] | None = setting("Routes it may use. Default: all.")
+
+
+class Tls(Section):
+    """Certificate of the listener; files relative to the config file."""
+
+    cert: Text = Field(description="PEM file: certificate and chain.")
+    key: Text = Field(description="PEM file: private key.")
+
+
+class Server(Section):
+    """Where the router listens."""
+
+    host: Text = setting("Address to listen on. Beyond loopback it needs `keys`.", "127.0.0.1")
+    port: Port = setting("Port of the API. 0: any free one.", 8080)
+    admin_port: Port = setting("Port of the admin API, on loopback. 0: any free one.", 8081)
+    workers: Annotated[Whole, Field(ge=1, le=256)] = setting("Worker processes, one event loop each.", 1)
+    tls: Tls | None = setting("Serve https. Default: http.")
+    allow_unauthenticated: Truth = setting(
+        "Listen beyond loopback without `keys`: anyone who reaches the port spends your money.", False
+    )
+
+
+class Config(Section):
+    """The configuration of Pointsman, an LLM router."""
+
+    providers: dict[Name, Provider | None] = setting("Vendors and servers, by name.", {})
+    deployments: dict[Name, Deployment] = Field(description="Models at providers, by name.")
+    routes: dict[Name, Route] = setting("Names that clients may write in `model`.", {})
+    keys: Annotated[list[Key], Field(max_length=10_000)] = setting("Client keys.", [])
+    limits: Limits = setting("Bounds of the data plane.", Limits())
+    server: Server = setting("Where to listen.", Server())
+
+
+# Settings of the design that a later version brings: refused by name rather than as a typing error.
+LATER = {
+    "route": ("rules", "objective", "degrade", "limits", "quality_floor", "cache"),
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of the file for editors; numbers and truth values may be `${NAME}` too."""
+    schema = Config.model_json_schema()
+    _allow_environment(schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Pointsman configuration"}
+
+
+_MOVED = {"type": "type", "minimum": "minimum", "maximum": "maximum", "ge": "minimum", "le": "maximum"}
+_REFERENCE = {"type": "string", "pattern": r"\$\{"}
+
+
+def _allow_environment(part: Any) -> None:
+    """Turn each number, integer and boolean of a schema into that or a string with `${`, in place."""
+    if isinstance(part, list):
+        for item in part:
+            _allow_environment(item)
+    elif isinstance(part, dict):
+        part.pop("title", None) if isinstance(part.get("title"), str) else None
+        for item in list(part.values()):
+            _allow_environment(item)
+        if part.get("type") in ("integer", "number", "boolean"):
+            plain = {standard: part.pop(name) for name, standard in _MOVED.items() if name in part}
+            part["anyOf"] = [plain, dict(_REFERENCE)]

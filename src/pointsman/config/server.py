@@ -1,0 +1,84 @@
+"""Server: the `server` and `keys` sections as the core Listener and Keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pointsman.config import schema
+from pointsman.config.addresses import is_loopback
+from pointsman.config.build import Build
+from pointsman.core.keys import digest
+from pointsman.core.policy import Key, Listener
+
+MIN_KEY_CHARACTERS = 16
+
+
+def compile_keys(build: Build, config: schema.Config, routes: Iterable[str]) -> tuple[Key, ...]:
+    """Return the client keys as digests; the keys themselves end here."""
+    valid = set(routes)
+    names: set[str] = set()
+    digests: dict[bytes, str] = {}
+    keys: list[Key] = []
+    for index, given in _numbered(build, config):
+        at = ("keys", index)
+        if given.name in names:
+            build.problem((*at, "name"), f"{build.document.shown((*at, 'name'), given.name)} is the name of two keys.")
+        names.add(given.name)
+        for number, route in enumerate(given.routes or ()):
+            if route not in valid:
+                build.unknown((*at, "routes", number), "route", route, valid)
+        text = build.secret((*at, "key"), given.key)
+        if text is None:
+            continue
+        if len(text) < MIN_KEY_CHARACTERS:
+            build.problem((*at, "key"), f"is shorter than {MIN_KEY_CHARACTERS} characters.")
+        mark = digest(text.encode())
+        if mark in digests:
+            build.problem((*at, "key"), f'is the same key as that of "{digests[mark]}".')
+        digests.setdefault(mark, given.name)
+        keys.append(_key(given, mark))
+    return tuple(keys)
+
+
+def _numbered(build: Build, config: schema.Config) -> list[tuple[int, schema.Key]]:
+    """Return the keys with their place in the file, which differs when faulty ones were left out."""
+    listed = build.document.data.get("keys")
+    count = len(listed) if isinstance(listed, list) else 0
+    places = [index for index in range(count) if index not in build.left_out]
+    return list(zip(places, config.keys, strict=False))
+
+
+def _key(given: schema.Key, mark: bytes) -> Key:
+    return Key(
+        name=given.name,
+        digest=mark,
+        project=given.project or "",
+        team=given.team or "",
+        organisation=given.organisation or "",
+        routes=None if given.routes is None else tuple(given.routes),
+    )
+
+
+def compile_listener(build: Build, config: schema.Config) -> Listener:
+    """Return the Listener. Beyond loopback it needs keys, or the operator's word that it shall be open."""
+    server = config.server
+    has_keys = bool(build.document.data.get("keys"))
+    if not has_keys and not server.allow_unauthenticated and not is_loopback(server.host):
+        build.problem(
+            ("server", "host"),
+            "would let anyone who reaches it spend your money: there are no keys.",
+            "Add `keys`, listen on 127.0.0.1, or set server.allow_unauthenticated: true.",
+        )
+    if server.port and server.port == server.admin_port:
+        build.problem(("server", "admin_port"), "is the same as port.")
+    cert = build.file(("server", "tls", "cert"), server.tls.cert) if server.tls else ""
+    key = build.file(("server", "tls", "key"), server.tls.key) if server.tls else ""
+    return Listener(
+        host=server.host,
+        port=server.port,
+        admin_port=server.admin_port,
+        workers=server.workers,
+        tls_cert=cert,
+        tls_key=key,
+        insecure_open=not has_keys,
+    )

@@ -1,0 +1,205 @@
+"""OpenAI wire in, OpenAI wire out: read a request partially, once, and change only the bytes that routing changes."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from msgspec import Raw
+
+from pointsman.core.policy import Wire
+from pointsman.core.request import (
+    BYTES_PER_TOKEN,
+    NEED_AUDIO,
+    NEED_FILE,
+    NEED_IMAGE,
+    NEED_JSON_SCHEMA,
+    NEED_TOOLS,
+    TOKENS_PER_IMAGE,
+    Features,
+)
+from pointsman.dialects.base import WireError
+
+ABSENT = Raw(b"")
+MAX_CHOICES = 128  # OpenAI's own bound on n
+
+
+class StreamOptions(msgspec.Struct, frozen=True, gc=False):
+    include_usage: bool | None = None
+
+
+class RouterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Hold the router's own member of the body, `pointsman`, which never reaches a provider."""
+
+    timeout_ms: int | None = None
+    attempts: int | None = None
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """Hold the members of a chat request that routing reads; everything else stays bytes."""
+
+    model: str
+    messages: Raw
+    stream: bool | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
+    tools: Raw = ABSENT
+    response_format: Raw = ABSENT
+    stream_options: StreamOptions | None = None
+    service_tier: str | None = None
+    pointsman: RouterOptions | None = None
+
+    @property
+    def include_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage is True
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    type: str | None = None
+
+
+class _Part(msgspec.Struct, frozen=True):
+    type: str = ""
+    text: str | None = None
+
+
+class _Message(msgspec.Struct, frozen=True):
+    content: list[_Part] | str | None = None
+
+
+_head = msgspec.json.Decoder(Head).decode
+_kind = msgspec.json.Decoder(_Kind | None).decode
+_messages = msgspec.json.Decoder(list[_Message]).decode
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")').match
+_NEED_OF_PART = {
+    "image_url": NEED_IMAGE,
+    "input_image": NEED_IMAGE,
+    "input_audio": NEED_AUDIO,
+    "file": NEED_FILE,
+}
+_NOTHING = (b"", b"null", b"[]")
+
+
+def read_head(body: bytes) -> Head:
+    """Return the routed members of a chat request body. Raise WireError that says what is wrong and where."""
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise WireError(f"the body is not valid UTF-8 (byte {error.start})") from None
+    try:
+        head = _head(body)
+    except msgspec.ValidationError as error:
+        raise WireError(f"the body does not fit a chat request: {error}") from None
+    except msgspec.DecodeError as error:
+        raise WireError(f"the body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise WireError("the body is nested too deeply") from None
+    if len(memoryview(head.messages)) < 3 or memoryview(head.messages)[0] != 0x5B:
+        raise WireError("the body does not fit a chat request: `messages` must be a list that is not empty")
+    if head.n is not None and not 1 <= head.n <= MAX_CHOICES:
+        raise WireError(f"`n` must be between 1 and {MAX_CHOICES}")
+    if head.max_tokens is not None and head.max_tokens < 1:
+        raise WireError("`max_tokens` must be at least 1")
+    if head.max_completion_tokens is not None and head.max_completion_tokens < 1:
+        raise WireError("`max_completion_tokens` must be at least 1")
+    return head
+
+
+def read_features(head: Head, body: bytes) -> Features:
+    """Return the features of a request. Only when the bytes hint at parts other than text are the messages decoded."""
+    needs = 0
+    size = len(memoryview(head.messages))
+    if head.tools is not ABSENT and bytes(head.tools) not in _NOTHING:
+        needs = NEED_TOOLS
+        size += len(bytes(head.tools))
+    if head.response_format is not ABSENT and _wants_schema(bytes(head.response_format)):
+        needs |= NEED_JSON_SCHEMA
+    images = 0
+    if b'"image' in body or b'"input_' in body or b'"file"' in body:
+        more, text_bytes, images = _parts(bytes(head.messages))
+        needs |= more
+        size += text_bytes - len(memoryview(head.messages))
+    return Features(
+        int(size / BYTES_PER_TOKEN) + images * TOKENS_PER_IMAGE + 1,
+        head.max_completion_tokens or head.max_tokens,
+        needs,
+        head.n or 1,
+        head.stream is True,
+    )
+
+
+def splice(body: bytes, head: Head, wire: Wire) -> bytes:
+    """Return the body as the provider gets it: model replaced, usage asked for, our own member and refused ones gone.
+
+    In the usual case it is cut at one place and every other byte stays. It is rebuilt from its raw members when that is
+    not certain to hit the top-level member: `model` stands in it more than once, or escapes could spell it.
+    """
+    ask_usage = head.stream is True and wire.stream_usage and not head.include_usage
+    plain = (
+        head.pointsman is None
+        and not wire.rename
+        and not wire.drop
+        and not (ask_usage and head.stream_options is not None)
+        and body.count(b'"model"') == 1
+        and b"\\u00" not in body
+        and '"' not in wire.model
+        and "\\" not in wire.model
+        and b'"pointsman"' not in body
+        and (not ask_usage or b'"stream_options"' not in body)
+    )
+    found = _MODEL(body, body.find(b'"model"')) if plain else None
+    if found is None:
+        return _rebuild(body, wire, ask_usage)
+    start, end = found.span(1)
+    if not ask_usage:
+        return b'%b"%b"%b' % (body[:start], wire.model.encode(), body[end:])
+    close = body.rindex(b"}")
+    return b'%b"%b"%b,"stream_options":{"include_usage":true}}' % (body[:start], wire.model.encode(), body[end:close])
+
+
+def _rebuild(body: bytes, wire: Wire, ask_usage: bool) -> bytes:
+    members = _members(body)
+    members.pop("pointsman", None)
+    members["model"] = Raw(msgspec.json.encode(wire.model))
+    if ask_usage:
+        options = members.get("stream_options", ABSENT)
+        kept = {} if bytes(options) in _NOTHING else _members(bytes(options))
+        members["stream_options"] = Raw(msgspec.json.encode({**kept, "include_usage": True}))
+    for name in wire.drop:
+        members.pop(name, None)
+    if not wire.stream_usage:
+        members.pop("stream_options", None)
+    renamed = {wire.rename.get(name, name): value for name, value in members.items()}
+    return msgspec.json.encode(renamed)
+
+
+def _wants_schema(raw: bytes) -> bool:
+    try:
+        kind = _kind(raw)
+    except msgspec.ValidationError:
+        raise WireError(
+            "the body does not fit a chat request: `response_format` must be an object with `type`"
+        ) from None
+    return kind is not None and kind.type == "json_schema"
+
+
+def _parts(messages: bytes) -> tuple[int, int, int]:
+    """Return what the content parts need, the bytes of text in them, and the number of images."""
+    try:
+        decoded = _messages(messages)
+    except msgspec.MsgspecError:
+        return 0, len(messages), 0  # not of the known shape: the provider will say so
+    needs = size = images = 0
+    for message in decoded:
+        if not isinstance(message.content, list):
+            size += len(message.content or "")
+            continue
+        for part in message.content:
+            need = _NEED_OF_PART.get(part.type, 0)
+            needs |= need
+            images += need == NEED_IMAGE
+            size += len(part.text or "")
+    return needs, size, images

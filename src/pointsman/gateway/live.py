@@ -1,0 +1,87 @@
+"""Live: the mutable state of one worker: what was measured of each deployment, what is under way, chance and ids."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+from pointsman.core.health import UNKNOWN, State, breaker, cooled, failed, probing, released, succeeded
+from pointsman.core.ids import request_id
+from pointsman.core.outcome import Kind, Outcome
+from pointsman.gateway.world import World
+
+
+class Clock:
+    """Read time. One object, so that a simulation can put another in its place."""
+
+    def now_ms(self) -> float:
+        """Return milliseconds of the monotonic clock."""
+        return time.monotonic() * 1000.0
+
+    def wall_ms(self) -> int:
+        """Return Unix milliseconds."""
+        return time.time_ns() // 1_000_000
+
+
+class Live:
+    """Fold outcomes into states. States are kept by deployment name, so they survive a new World."""
+
+    def __init__(self, world: World, clock: Clock, seed: int) -> None:
+        self.clock = clock
+        self.chance = random.Random(seed)
+        self.draw: Callable[[int], int] = self.chance.getrandbits
+        self.inflight: list[int] = []
+        self.states: list[State] = []
+        self._groups: list[list[int]] = []
+        self.adopt(world, {})
+
+    def adopt(self, world: World, kept: dict[str, State]) -> None:
+        """Take over a new World; deployments of the same name keep their state."""
+        deployments = world.policy.deployments
+        self.world = world
+        self.states = [kept.get(d.name, UNKNOWN) for d in deployments]
+        self.inflight = [0] * len(deployments)
+        groups: dict[str, list[int]] = {}
+        for i, d in enumerate(deployments):
+            provider = world.policy.providers[d.provider]
+            groups.setdefault(provider.quota_group or provider.name, []).append(i)
+        by_deployment = {i: members for members in groups.values() for i in members}
+        self._groups = [by_deployment[i] for i in range(len(deployments))]
+
+    def new_id(self) -> str:
+        return request_id(self.clock.wall_ms(), self.draw(80))
+
+    def usable(self, deployment: int) -> bool:
+        """Tell whether the deployment's state lets a send through now."""
+        state, now_ms = self.states[deployment], self.clock.now_ms()
+        if now_ms < state.cool_until_ms or now_ms < state.open_until_ms:
+            return False
+        return not (state.ejections and now_ms < state.probe_until_ms)
+
+    def sending(self, deployment: int, due_ms: float) -> None:
+        """Note that an attempt starts: to a half-open deployment it is the one probe, until `due_ms`."""
+        self.inflight[deployment] += 1
+        state = self.states[deployment]
+        if state.ejections:
+            self.states[deployment] = probing(state, due_ms)
+
+    def ended(self, deployment: int, outcome: Outcome, now_ms: float, ttft_ms: float, tps: float | None) -> None:
+        """Fold the end of an attempt. A 429 cools the whole quota group (fault 16)."""
+        self.inflight[deployment] -= 1
+        state = self.states[deployment]
+        if outcome.kind is Kind.OK:
+            self.states[deployment] = succeeded(state, now_ms, ttft_ms, tps)
+            return
+        limits = self.world.limits
+        self.states[deployment] = failed(state, now_ms, outcome, limits, self.chance.random())
+        if outcome.kind is Kind.RATE_LIMITED:
+            for member in self._groups[deployment]:
+                self.states[member] = cooled(self.states[member], now_ms, outcome.retry_after_ms)
+        elif outcome.kind in (Kind.CLIENT_GONE, Kind.CANCELLED):
+            self.states[deployment] = released(self.states[deployment])
+
+    def health(self) -> dict[str, str]:
+        """Return each deployment's breaker state by name."""
+        now_ms = self.clock.now_ms()
+        return {d.name: breaker(s, now_ms) for d, s in zip(self.world.policy.deployments, self.states, strict=True)}

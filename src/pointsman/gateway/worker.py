@@ -1,0 +1,284 @@
+"""Worker: one data-plane process: listens, dispatches, sweeps the limits, drains.
+
+Started by the supervisor as `python -m pointsman.gateway.worker`. On standard input it reads one line of JSON (Start), then
+the encoded policy, then nothing more: end of file means that the supervisor is gone, and the worker drains. On standard
+output it writes `ready` once it listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import ssl
+import sys
+from pathlib import Path
+
+import msgspec
+
+from pointsman.config import transport
+from pointsman.core.keys import digest
+from pointsman.gateway.answers import refusal
+from pointsman.gateway.books import Books
+from pointsman.gateway.edge import Edge, Incoming, Work
+from pointsman.gateway.endpoints import CHAT_TARGETS, OPEN, find, path_of, refuse
+from pointsman.gateway.exchange import Exchange
+from pointsman.gateway.live import Clock, Live
+from pointsman.gateway.world import LOCAL, World
+from pointsman.observe.metrics import BREAKER_VALUES, Metrics, merge, render
+from pointsman.stores.journal import Journal, waiting_bytes
+
+SWEEP_S = 0.05  # how exact the limits of exchanges are
+EDGE_SWEEP_S = 0.5  # how exact the limits of client connections are
+PUBLISH_S = 1.0  # how old the counters of other workers are in a scrape
+SHUTDOWN_GRACE_S = 2.0  # for the last bytes to leave
+
+
+class Start(msgspec.Struct):
+    """Hold what the supervisor tells a worker."""
+
+    number: int
+    data: str
+    policy_bytes: int
+
+
+class Worker:
+    """Serve one World on one event loop. Implements the edge's Dispatcher and the exchange's Shell."""
+
+    def __init__(self, live: Live, books: Books, number: int, data: Path) -> None:
+        self.live = live
+        self.books = books
+        self.limits = live.world.limits
+        self.draining = False
+        self.active: set[Exchange] = set()
+        self.edges: set[Edge] = set()
+        self.now_ms = live.clock.now_ms
+        self.drained: asyncio.Event = asyncio.Event()
+        self._number = number
+        self._data = data
+        self._servers: list[asyncio.Server] = []
+        self._published = b""
+
+    # --- what the edge asks
+    def opened(self, edge: Edge) -> bool:
+        if len(self.edges) >= self.limits.connections:
+            return False
+        self.edges.add(edge)
+        return True
+
+    def closed(self, edge: Edge) -> None:
+        self.edges.discard(edge)
+
+    def admit(self, incoming: Incoming) -> bytes | None:
+        """Tell who calls, from the headers alone; return the refusal when nobody may (S2: before the body)."""
+        headers = incoming.headers
+        if "content-encoding" in headers and headers["content-encoding"] != b"identity":
+            return self._refusal(415, "send the body without content-encoding", "content_encoding_not_supported")
+        key = headers.get("authorization")
+        if key is not None:
+            key = key[7:].strip() if key[:7].lower() == b"bearer " else None
+        else:
+            key = headers.get("x-api-key") or headers.get("api-key")
+        world = self.live.world
+        if key:
+            caller = world.keys.get(digest(key))
+            if caller is not None:
+                incoming.caller = caller
+                return None
+        if world.open:
+            incoming.caller = LOCAL
+            return None
+        if incoming.target not in CHAT_TARGETS and path_of(incoming) in OPEN:
+            return None
+        if key is None:
+            return self._refusal(401, "send your key as `Authorization: Bearer KEY`", "missing_api_key")
+        return self._refusal(401, "this key is not known", "invalid_api_key")
+
+    def dispatch(self, edge: Edge, incoming: Incoming) -> Work | None:
+        handler = find(incoming)
+        if isinstance(handler, tuple):
+            refuse(self, edge, *handler)
+            return None
+        return handler(self, edge, incoming)
+
+    def _refusal(self, status: int, message: str, code: str) -> bytes:
+        self.books.metrics.refuse(code)
+        return refusal(status, message, code, request_id=self.live.new_id())
+
+    # --- life
+    async def listen(self) -> None:
+        """Open the listener: SO_REUSEPORT, so that each worker has its own queue."""
+        listener = self.live.world.policy.listener
+        loop = asyncio.get_running_loop()
+        context = None
+        if listener.tls_cert:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.load_cert_chain(listener.tls_cert, listener.tls_key or None)
+            context.set_alpn_protocols(["http/1.1"])
+        self._servers.append(
+            await loop.create_server(
+                lambda: Edge(self), listener.host, listener.port, ssl=context, reuse_port=True, backlog=4096
+            )
+        )
+        loop.call_later(SWEEP_S, self._sweep)
+        loop.call_later(EDGE_SWEEP_S, self._sweep_edges)
+        loop.call_later(PUBLISH_S, self._publish)
+
+    def drain(self) -> None:
+        """Stop taking connections, let what runs finish, then set `drained`."""
+        if self.draining:
+            return
+        self.draining = True
+        for server in self._servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        loop.call_later(self.limits.drain_ms / 1000, self._end_drain)
+        self._sweep_edges()
+        self._check_drained()
+
+    def scrape(self) -> bytes:
+        """Return the metrics of all workers: ours as they are, the others' as last published."""
+        folder = self._data / "run"
+        parts = [self._own_metrics()]
+        for path in folder.glob("metrics-*.msgpack"):
+            if path.name == f"metrics-{self._number}.msgpack":
+                continue
+            try:
+                parts.append(msgspec.msgpack.decode(path.read_bytes(), type=Metrics))
+            except (OSError, msgspec.MsgspecError):
+                continue  # just being replaced, or of another version
+        total, workers = merge(parts)
+        return render(total, workers, waiting_bytes(self._data / "journal"))
+
+    # --- sweeps
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(SWEEP_S, self._sweep)
+        if not self.active:
+            return
+        now_ms = self.now_ms()
+        for exchange in [e for e in self.active if e.progress or now_ms >= e.due_ms or now_ms >= e.plan.deadline_ms]:
+            exchange.overdue(now_ms)
+
+    def _sweep_edges(self) -> None:
+        if not self.draining:
+            asyncio.get_running_loop().call_later(EDGE_SWEEP_S, self._sweep_edges)
+        now_ms = self.now_ms()
+        for edge in list(self.edges):
+            if self.draining and edge.idle():
+                edge.close()
+            else:
+                edge.overdue(now_ms)
+
+    def _check_drained(self) -> None:
+        if not self.active:
+            self.drained.set()
+        else:
+            loop = asyncio.get_running_loop()
+            loop.call_later(SWEEP_S, self._check_drained)
+            self._sweep_edges()
+
+    def _end_drain(self) -> None:
+        for exchange in list(self.active):
+            exchange.shut_down()
+
+    def _own_metrics(self) -> Metrics:
+        metrics = self.books.metrics
+        metrics.count()
+        metrics.active, metrics.connections = len(self.active), len(self.edges)
+        metrics.breakers = {name: BREAKER_VALUES[state] for name, state in self.live.health().items()}
+        return metrics
+
+    def _publish(self) -> None:
+        """Write our counters for the other workers and the control process."""
+        asyncio.get_running_loop().call_later(PUBLISH_S, self._publish)
+        data = msgspec.msgpack.encode(self._own_metrics())
+        if data == self._published:
+            return
+        path = self._data / "run" / f"metrics-{self._number}.msgpack"
+        try:
+            fresh = path.with_suffix(".new")
+            fresh.write_bytes(data)
+            fresh.replace(path)
+        except OSError:
+            return  # a scrape is then a little older; requests are not affected
+        self._published = data
+
+
+async def serve(worker: Worker) -> None:
+    """Listen, say `ready`, and serve until drained."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.drain)
+    await worker.listen()
+    loop.add_reader(0, _watch_supervisor, worker)
+    os.write(1, b"ready\n")
+    gc.collect()
+    gc.freeze()  # what lives from here to the end is not walked again
+    gc.set_threshold(50_000, 20, 50)
+    await worker.drained.wait()
+    await _flush(worker)
+    worker.books.journal.close()
+
+
+async def _flush(worker: Worker) -> None:
+    """Give the last bytes a moment to leave."""
+    for edge in list(worker.edges):
+        edge.close()
+    for _ in range(int(SHUTDOWN_GRACE_S / SWEEP_S)):
+        if not worker.edges:
+            return
+        await asyncio.sleep(SWEEP_S)
+
+
+def _watch_supervisor(worker: Worker) -> None:
+    if not os.read(0, 4096):
+        asyncio.get_running_loop().remove_reader(0)
+        worker.drain()
+
+
+def _read_exactly(fd: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = os.read(fd, size - len(data))
+        if not more:
+            raise SystemExit("pointsman worker: the supervisor went away")
+        data += more
+    return data
+
+
+def _read_line(fd: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        line += _read_exactly(fd, 1)
+    return line
+
+
+def main() -> None:
+    """Run one worker process."""
+    import uvloop
+
+    os.umask(0o077)
+    start = msgspec.json.decode(_read_line(0), type=Start)
+    policy = transport.decode(_read_exactly(0, start.policy_bytes))
+    data = Path(start.data)
+    (data / "run").mkdir(parents=True, exist_ok=True)
+    clock = Clock()
+    live = Live(World(policy, clock.now_ms), clock, int.from_bytes(os.urandom(16)))
+    limits = policy.limits
+    incarnation = f"{clock.wall_ms():012x}-{start.number}-{os.getpid()}"
+    journal = Journal(data / "journal", incarnation, limits.journal_segment_bytes, limits.journal_bytes)
+
+    async def run() -> None:
+        await serve(Worker(live, Books(journal, Metrics()), start.number, data))
+
+    uvloop.run(run())
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except OSError as error:
+        sys.exit(f"pointsman worker: {error}")

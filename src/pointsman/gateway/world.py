@@ -1,0 +1,136 @@
+"""World: one config version as the data plane uses it: routes, endpoints, keys, all prebuilt. Swapped as one reference."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from pointsman import __version__
+from pointsman.core.chat import ChatRequest
+from pointsman.core.decide import Strategy
+from pointsman.core.options import Options, options_of
+from pointsman.core.policy import Deployment, Key, Limits, Policy, Provider
+from pointsman.dialects.base import Dialect
+from pointsman.dialects.registry import DIALECTS
+from pointsman.dialects.relay_request import Head, splice
+from pointsman.gateway.upstream import Origin
+from pointsman.strategies import STRATEGIES
+
+CALLER_DIALECT = DIALECTS["openai"]  # the wire that clients speak to us
+PASSED_HEADERS = ("openai-beta", "traceparent")  # of the client, when the wires are the same
+LOCAL = Key(name="local", digest=b"")  # who a loopback caller is while no keys are configured
+
+
+class Endpoint:
+    """One deployment, ready to be called: its Origin and the head of its requests, up to the request id."""
+
+    def __init__(self, deployment: Deployment, provider: Provider, origin: Origin) -> None:
+        self.deployment = deployment
+        self.provider = provider
+        self.origin = origin
+        self.dialect: Dialect = DIALECTS[provider.dialect]
+        self.relays = provider.dialect == "openai"
+        self._heads = (self._head(stream=False), self._head(stream=True))
+
+    def relay(self, body: bytes, head: Head, request_id: str, headers: dict[str, bytes]) -> bytes:
+        """Return the whole HTTP request when the wires are the same: the caller's bytes but for what routing changes."""
+        data = splice(body, head, self.deployment.wire)
+        passed = b""
+        for name in PASSED_HEADERS:
+            if name in headers:
+                passed += b"%b: %b\r\n" % (name.encode(), headers[name])
+        return b"%b%b%b\r\ncontent-length: %d\r\n\r\n%b" % (
+            self._heads[head.stream is True],
+            request_id.encode(),
+            b"\r\n" + passed[:-2] if passed else b"",
+            len(data),
+            data,
+        )
+
+    def translate(self, chat: ChatRequest, request_id: str) -> bytes:
+        """Return the whole HTTP request when the wires differ. Raise WireError when it cannot be said in this one."""
+        data = self.dialect.encode_request(chat, self.deployment.wire)
+        return b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (
+            self._heads[chat.stream],
+            request_id.encode(),
+            len(data),
+            data,
+        )
+
+    def _head(self, *, stream: bool) -> bytes:
+        provider, wire = self.provider, self.deployment.wire
+        url = urlsplit(provider.base_url)
+        path = url.path.rstrip("/") + (provider.path.format(model=wire.model) or self.dialect.path(wire, stream=stream))
+        headers = {
+            "host": url.netloc,
+            "user-agent": f"pointsman/{__version__}",
+            "accept": "text/event-stream" if stream else "application/json",
+            "accept-encoding": "identity",
+            "content-type": "application/json",
+        }
+        if provider.api_key is not None and provider.auth != "none":
+            headers |= _credential(self.dialect, provider, deployment=self.deployment)
+        elif provider.dialect == "anthropic":
+            headers |= {k: v for k, v in self.dialect.auth_headers("", wire).items() if k == "anthropic-version"}
+        headers |= {k.lower(): v for k, v in provider.headers.items()}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"POST {path} HTTP/1.1\r\n{lines}x-request-id: ".encode("latin-1")
+
+
+class World:
+    """Everything one config version says, compiled for the hot path. Never changed after it is built."""
+
+    def __init__(self, policy: Policy, clock: Callable[[], float], before: World | None = None) -> None:
+        self.policy = policy
+        self.version = policy.version
+        self.limits: Limits = policy.limits
+        self.origins: dict[tuple[str, str, int, str], Origin] = dict(before.origins) if before is not None else {}
+        self.endpoints = tuple(self._endpoint(d, clock) for d in policy.deployments)
+        self.options: dict[str, Options] = options_of(policy)
+        self.strategies: dict[str, Strategy] = {name: STRATEGIES[r.strategy] for name, r in policy.routes.items()}
+        self.keys = {key.digest: key for key in policy.keys}
+        self.open = not policy.keys
+        self._static: dict[tuple[str, int], bytes] = {}
+
+    def static_headers(self, route: str, deployment: int) -> bytes:
+        """Return the response headers that are the same for every answer of this route by this deployment; -1: none."""
+        known = self._static.get((route, deployment))
+        if known is None:
+            values = {"route": route, "config": self.version, "cache": "off", "degraded": "no"}
+            if deployment >= 0:
+                d = self.policy.deployments[deployment]
+                values |= {"deployment": d.name, "model": d.wire.model}
+            known = "".join(f"x-pointsman-{k}: {v}\r\n" for k, v in values.items()).encode("latin-1", "replace")
+            self._static[(route, deployment)] = known
+        return known
+
+    def _endpoint(self, deployment: Deployment, clock: Callable[[], float]) -> Endpoint:
+        provider = self.policy.providers[deployment.provider]
+        url = urlsplit(provider.base_url)
+        secure = url.scheme == "https"
+        port = url.port or (443 if secure else 80)
+        place = (url.scheme, url.hostname or "", port, provider.ca_file)
+        if place not in self.origins:
+            context = _trust(provider.ca_file) if secure else None
+            self.origins[place] = Origin((url.hostname or "", port), context, self.limits, clock)
+        return Endpoint(deployment, provider, self.origins[place])
+
+
+def _credential(dialect: Dialect, provider: Provider, deployment: Deployment) -> dict[str, str]:
+    assert provider.api_key is not None
+    secret = provider.api_key.reveal()
+    headers = dialect.auth_headers(secret, deployment.wire)
+    own = {name for name, value in headers.items() if secret in value}
+    kept = {name: value for name, value in headers.items() if name not in own}  # e.g. anthropic-version
+    style = {"bearer": ("authorization", f"Bearer {secret}")}.get(provider.auth, (provider.auth, secret))
+    return kept | {style[0]: style[1]}
+
+
+def _trust(ca_file: str) -> ssl.SSLContext:
+    """Return a verifying TLS context: the system's anchors, and the provider's own file if it names one."""
+    context = ssl.create_default_context()
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,195 @@
+"""Metrics: counters in plain slots on the hot path, rendered as Prometheus text on scrape.
+
+METRICS documents every name; a test holds docs/metrics.md against it. Labels are bounded: routes, deployments and outcome
+kinds come from config and code, never from a client (fault 101).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+
+import msgspec
+
+from pointsman.core.entry import AttemptRow, Settled
+
+# Seconds; LLM answers take from tens of milliseconds to minutes, the router's own part microseconds.
+LATENCY_EDGES_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
+OVERHEAD_EDGES_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
+
+METRICS: dict[str, tuple[str, str]] = {
+    "pointsman_requests_total": ("counter", "Admitted requests by route, answering deployment and outcome."),
+    "pointsman_refused_total": ("counter", "Requests refused before admission, by error code."),
+    "pointsman_attempts_total": ("counter", "Sends to providers, retries and failovers included, by route."),
+    "pointsman_tokens_total": ("counter", "Tokens of answered requests by deployment and direction."),
+    "pointsman_cost_usd_total": ("counter", "Charges in US dollars by deployment and state (measured, estimated)."),
+    "pointsman_unpriced_total": ("counter", "Attempts whose cost is unknown, by deployment."),
+    "pointsman_time_to_first_token_seconds": ("histogram", "Receipt of a request to its first content, by route."),
+    "pointsman_request_duration_seconds": ("histogram", "Receipt of a request to its end, by route."),
+    "pointsman_overhead_seconds": ("histogram", "The router's own part of a request's duration."),
+    "pointsman_active_requests": ("gauge", "Requests under way."),
+    "pointsman_open_connections": ("gauge", "Client connections open."),
+    "pointsman_breaker_state": ("gauge", "By deployment: 0 closed, 1 half open, 2 open, 3 cooling."),
+    "pointsman_journal_errors_total": ("counter", "Records the journal could not take."),
+    "pointsman_journal_waiting_bytes": ("gauge", "Journal not yet taken into the ledger."),
+    "pointsman_workers": ("gauge", "Workers whose counters are in this scrape."),
+}
+BREAKER_VALUES = {"closed": 0, "half_open": 1, "open": 2, "cooling": 3}
+
+
+MAX_NOTED = 512  # finished requests kept before they are counted
+
+
+class Finished(msgspec.Struct, frozen=True, gc=False):
+    """Hold what every observer is told of a finished request: its route and its Settled record."""
+
+    route: str
+    settled: Settled
+
+
+class Metrics(msgspec.Struct):
+    """Hold the counters of one worker; a Struct, so that it is written to a file for the other workers as it is."""
+
+    requests: dict[str, int] = {}  # keys are label values joined by US (0x1f): JSON and MessagePack need text
+    refused: dict[str, int] = {}
+    attempts: dict[str, int] = {}
+    tokens: dict[str, list[int]] = {}
+    cost_nano: dict[str, list[int]] = {}  # deployment -> [measured, estimated]
+    unpriced: dict[str, int] = {}
+    ttft: dict[str, list[float]] = {}  # route -> bucket counts, then sum
+    total: dict[str, list[float]] = {}
+    overhead: list[float] = msgspec.field(default_factory=lambda: [0.0] * (len(OVERHEAD_EDGES_S) + 2))
+    journal_errors: int = 0
+    active: int = 0
+    connections: int = 0
+    breakers: dict[str, int] = {}
+    noted: list[Finished] = []
+
+    def note(self, finished: Finished) -> None:
+        """Take a finished request; it is counted together with others, by `count`."""
+        self.noted.append(finished)
+        if len(self.noted) >= MAX_NOTED:
+            self.count()
+
+    def count(self) -> None:
+        """Count what was noted. To be called before the counters are read."""
+        noted, self.noted = self.noted, []
+        for finished in noted:
+            self._count(finished.route, finished.settled)
+
+    def _count(self, route: str, s: Settled) -> None:
+        last = s.attempts[-1].deployment if s.attempts else ""
+        key = f"{route}\x1f{last}\x1f{s.outcome}"
+        self.requests[key] = self.requests.get(key, 0) + 1
+        self.attempts[route] = self.attempts.get(route, 0) + len(s.attempts)
+        for row in s.attempts:
+            self._charge(row)
+        if s.ttft_us:
+            _observe(self.ttft, route, s.ttft_us / 1e6)
+        _observe(self.total, route, s.total_us / 1e6)
+        overhead_s = s.overhead_us / 1e6
+        self.overhead[bisect_left(OVERHEAD_EDGES_S, overhead_s)] += 1
+        self.overhead[-1] += overhead_s
+
+    def _charge(self, row: AttemptRow) -> None:
+        usage, name = row.usage, row.deployment
+        if usage.output_tokens or usage.input_tokens:
+            counts = self.tokens.setdefault(name, [0, 0])
+            counts[0] += usage.input_tokens
+            counts[1] += usage.output_tokens
+        if row.charge_state == "unpriced":
+            self.unpriced[name] = self.unpriced.get(name, 0) + 1
+        elif row.charge_nano:
+            self.cost_nano.setdefault(name, [0, 0])[row.charge_state == "estimated"] += row.charge_nano
+
+    def refuse(self, code: str) -> None:
+        self.refused[code] = self.refused.get(code, 0) + 1
+
+
+def _observe(table: dict[str, list[float]], key: str, value_s: float) -> None:
+    counts = table.get(key)
+    if counts is None:
+        counts = table[key] = [0.0] * (len(LATENCY_EDGES_S) + 2)
+    counts[bisect_left(LATENCY_EDGES_S, value_s)] += 1
+    counts[-1] += value_s
+
+
+def merge(parts: Iterable[Metrics]) -> tuple[Metrics, int]:
+    """Return the sum of the workers' counters, and how many there were. A breaker shows its worst state."""
+    total, workers = Metrics(), 0
+    for part in parts:
+        workers += 1
+        for name in ("requests", "refused", "attempts", "unpriced"):
+            mine = getattr(total, name)
+            for key, value in getattr(part, name).items():
+                mine[key] = mine.get(key, 0) + value
+        for name in ("tokens", "cost_nano", "ttft", "total"):
+            mine = getattr(total, name)
+            for key, values in getattr(part, name).items():
+                mine[key] = [a + b for a, b in zip(mine[key], values, strict=True)] if key in mine else list(values)
+        total.overhead = [a + b for a, b in zip(total.overhead, part.overhead, strict=True)]
+        total.journal_errors += part.journal_errors
+        total.active += part.active
+        total.connections += part.connections
+        for key, value in part.breakers.items():
+            total.breakers[key] = max(value, total.breakers.get(key, 0))
+    return total, workers
+
+
+def render(m: Metrics, workers: int, journal_bytes: int) -> bytes:
+    """Return the Prometheus text format, version 0.0.4."""
+    rows: dict[str, list[str]] = {name: [] for name in METRICS}
+    for key, count in sorted(m.requests.items()):
+        route, deployment, outcome = key.split("\x1f")
+        labels = _labels(route=route, deployment=deployment, outcome=outcome)
+        rows["pointsman_requests_total"].append(f"{labels} {count}")
+    _counters(rows["pointsman_refused_total"], "code", m.refused)
+    _counters(rows["pointsman_attempts_total"], "route", m.attempts)
+    _counters(rows["pointsman_unpriced_total"], "deployment", m.unpriced)
+    _counters(rows["pointsman_breaker_state"], "deployment", m.breakers)
+    for deployment, (given, made) in sorted(m.tokens.items()):
+        rows["pointsman_tokens_total"].append(f"{_labels(deployment=deployment, direction='input')} {given}")
+        rows["pointsman_tokens_total"].append(f"{_labels(deployment=deployment, direction='output')} {made}")
+    for deployment, costs in sorted(m.cost_nano.items()):
+        for state, nano in zip(("measured", "estimated"), costs, strict=True):
+            rows["pointsman_cost_usd_total"].append(f"{_labels(deployment=deployment, state=state)} {nano / 1e9:.9f}")
+    for name, table in (("time_to_first_token", m.ttft), ("request_duration", m.total)):
+        for route, counts in sorted(table.items()):
+            rows[f"pointsman_{name}_seconds"] += _histogram(LATENCY_EDGES_S, counts, route=route)
+    rows["pointsman_overhead_seconds"] += _histogram(OVERHEAD_EDGES_S, m.overhead)
+    for name, value in (
+        ("active_requests", m.active),
+        ("open_connections", m.connections),
+        ("journal_errors_total", m.journal_errors),
+        ("journal_waiting_bytes", journal_bytes),
+        ("workers", workers),
+    ):
+        rows[f"pointsman_{name}"].append(f" {value}")
+    return "".join(_family(name, rows[name]) for name in METRICS).encode()
+
+
+def _family(name: str, rows: list[str]) -> str:
+    kind, text = METRICS[name]
+    lines = "".join(f"{name}{row}\n" for row in rows)
+    return f"# HELP {name} {text}\n# TYPE {name} {kind}\n{lines}"
+
+
+def _counters(rows: list[str], label: str, table: dict[str, int]) -> None:
+    rows += [f"{_labels(**{label: key})} {count}" for key, count in sorted(table.items())]
+
+
+def _histogram(edges: tuple[float, ...], counts: list[float], **labels: str) -> list[str]:
+    rows, running = [], 0
+    for edge, count in zip((*map(str, edges), "+Inf"), counts, strict=False):
+        running += int(count)
+        rows.append(f"_bucket{_labels(**labels, le=edge)} {running}")
+    return [*rows, f"_sum{_labels(**labels)} {counts[-1]:.6f}", f"_count{_labels(**labels)} {running}"]
+
+
+def _labels(**labels: str) -> str:
+    if not labels:
+        return ""
+    quoted = (
+        f'{k}="{v.translate({92: chr(92) * 2, 34: chr(92) + chr(34), 10: chr(92) + "n"})}"' for k, v in labels.items()
+    )
+    return "{" + ",".join(quoted) + "}"

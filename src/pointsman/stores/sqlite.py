@@ -1,0 +1,231 @@
+"""The ledger in SQLite: one writer, any number of read-only readers, WAL so that neither waits for the other."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from pointsman.core.decide import Decision
+from pointsman.core.entry import FORMAT
+from pointsman.stores import sqlite_schema as sql
+from pointsman.stores.ledger import (
+    NO_ERROR,
+    Batch,
+    Entry,
+    LedgerBusy,
+    LedgerError,
+    LedgerMissing,
+    Mark,
+    UsageQuery,
+    UsageRow,
+)
+
+FILE = "ledger.sqlite"
+BUSY_S = 5.0  # how long to wait for another process's lock
+STEPS_PER_CHECK = 10_000  # virtual machine steps between looks at the clock: well under a millisecond
+MOST_FOUND = 10
+
+
+class SqliteWriter:
+    """Write the ledger of one data folder. Opened, and migrated if need be, by the constructor.
+
+    A transaction survives the death of the process at once, and power loss as of the last WAL checkpoint (synchronous
+    NORMAL); what power loss takes away, the journal still holds, because marks are written in the same transaction.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with _told(path):
+            self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+            _migrate(self._db, path)
+            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -16384", "temp_store = MEMORY"):
+                self._db.execute("PRAGMA " + pragma).close()
+        self._path = path
+
+    def write(self, batch: Batch) -> int:
+        """Store a batch in one transaction; return how many requests were new. Raise LedgerError, with nothing kept."""
+        with _told(self._path), self._transaction() as db:
+            new = db.executemany(sql.INSERT_REQUEST, batch.requests).rowcount if batch.requests else 0
+            if batch.attempts:
+                db.executemany(sql.INSERT_ATTEMPT, batch.attempts)
+            if batch.decisions:
+                db.executemany(sql.INSERT_DECISION, batch.decisions)
+            marks = [(segment, mark.offset, mark.skipped) for segment, mark in batch.marks.items()]
+            db.executemany(sql.REPLACE_MARK, marks)
+        return new
+
+    def marks(self) -> dict[str, Mark]:
+        """Return how far each journal segment is booked."""
+        with _told(self._path):
+            return {row[0]: Mark(row[1], row[2]) for row in self._db.execute(sql.SELECT_MARKS)}
+
+    def forget(self, segments: list[str]) -> None:
+        """Drop the marks of segments that are no more."""
+        with _told(self._path), self._transaction() as db:
+            db.executemany(sql.DELETE_MARK, [(segment,) for segment in segments])
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+            self._db.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+
+
+class SqliteReader:
+    """Read the ledger of a file, never writing. No question takes longer than `limit_s` seconds (fault 102)."""
+
+    def __init__(self, path: Path, limit_s: float = 60.0) -> None:
+        if not path.is_file():
+            raise LedgerMissing(f"there is no ledger at {path}")
+        self._path = path
+        self._limit_s = limit_s
+        with _told(path):
+            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
+            _check(self._db, path)
+        self._db.row_factory = sqlite3.Row
+        self._db.create_aggregate("percentiles", 1, _Percentiles)  # type: ignore[arg-type]  # finalize gives text
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def usage(self, query: UsageQuery) -> tuple[list[UsageRow], UsageRow]:
+        """Return the groups and the total over all rows, those beyond `query.most` included."""
+        statement = sql.usage_sql(query)
+        groups = self._all(statement, (*NO_ERROR, query.since_ms, query.most))
+        total = self._all(sql.TOTAL_SQL, (*NO_ERROR, query.since_ms))
+        return [_usage_row(tuple(row), len(query.by)) for row in groups], _usage_row(tuple(total[0]), 0)
+
+    def find(self, text: str) -> list[str]:
+        """Return the ids a text may mean: the id itself, else ids it begins, else requests with that client id."""
+        for statement, values in (
+            (sql.FIND_EXACT, (text,)),
+            (sql.FIND_PREFIX, (text, text + "\uffff", MOST_FOUND)),
+            (sql.FIND_CLIENT, (text, MOST_FOUND)),
+        ):
+            found = [row[0] for row in self._all(statement, values)]
+            if found:
+                return found
+        return []
+
+    def entry(self, id: str) -> Entry | None:
+        """Return everything known of one request."""
+        rows = self._all(sql.SELECT_REQUEST, (id,))
+        if not rows:
+            return None
+        attempts = [dict(row) for row in self._all(sql.SELECT_ATTEMPTS, (id,))]
+        decisions = self._all(sql.SELECT_DECISION, (id,))
+        return Entry(dict(rows[0]), attempts, _decision(*decisions[0]) if decisions else None)
+
+    def recent(self, count: int, after: int | None = None) -> list[dict[str, Any]]:
+        """Return the newest rows, oldest first; or the oldest ones booked after a `seq`."""
+        if after is not None:
+            return [dict(row) for row in self._all(sql.AFTER, (after, count))]
+        return [dict(row) for row in reversed(self._all(sql.RECENT, (count,)))]
+
+    def _all(self, statement: str, values: tuple[object, ...]) -> list[sqlite3.Row]:
+        until_s = time.monotonic() + self._limit_s
+        self._db.set_progress_handler(lambda: time.monotonic() > until_s, STEPS_PER_CHECK)
+        with _told(self._path):
+            return self._db.execute(statement, values).fetchall()
+
+
+class _Percentiles:
+    """Aggregate: "p50,p95" of the positive values, nearest rank; NULL when there are none."""
+
+    def __init__(self) -> None:
+        self._values = array("q")
+
+    def step(self, value: int) -> None:
+        if value > 0:
+            self._values.append(value)
+
+    def finalize(self) -> str | None:
+        values = sorted(self._values)
+        if not values:
+            return None
+        return f"{values[(len(values) - 1) * 50 // 100]},{values[(len(values) - 1) * 95 // 100]}"
+
+
+def _usage_row(row: tuple[Any, ...], groups: int) -> UsageRow:
+    sums: list[Any] = [value or 0 for value in row[groups:-1]]
+    sums += map(int, row[-1].split(",")) if row[-1] else (None, None)
+    return UsageRow(tuple(str(value) for value in row[:groups]), *sums)
+
+
+def _decision(format: int, blob: bytes) -> Decision | None:
+    if format != FORMAT:
+        return None
+    try:
+        return msgspec.msgpack.decode(blob, type=Decision)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Bring a file to the newest version, each step in one transaction, so that a kill half-way loses nothing."""
+    version = _check(db, path, fresh=True)
+    for number, script in enumerate(sql.MIGRATIONS[version:], version + 1):
+        db.execute("BEGIN IMMEDIATE")
+        if _number(db, "PRAGMA user_version") < number:  # else another process was first
+            for statement in script.split(";\n"):
+                db.execute(statement)
+            db.execute("PRAGMA application_id = " + str(sql.APPLICATION_ID))
+            db.execute("PRAGMA user_version = " + str(number))
+        db.execute("COMMIT")
+
+
+def _check(db: sqlite3.Connection, path: Path, *, fresh: bool = False) -> int:
+    """Return the version of a file. Raise LedgerError when it is none of ours, or newer than this program."""
+    version, newest = _number(db, "PRAGMA user_version"), len(sql.MIGRATIONS)
+    if version > newest:
+        raise LedgerError(
+            f"{path} was written by a newer version of pointsman (format {version}; this one knows up to {newest}): "
+            "use that version, or another --data folder"
+        )
+    mark = _number(db, "PRAGMA application_id")
+    empty = not _number(db, "SELECT COUNT(*) FROM sqlite_master")
+    if mark != sql.APPLICATION_ID and not (fresh and empty):
+        raise LedgerMissing(f"{path} is empty") if empty else LedgerError(f"{path} is not a ledger of pointsman")
+    return version
+
+
+def _number(db: sqlite3.Connection, statement: str) -> int:
+    return int(db.execute(statement).fetchone()[0])
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn the driver's errors into LedgerError that name the file."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        text = str(error)
+        if text == "interrupted" or "locked" in text or "busy" in text:
+            why = "the question takes too long" if text == "interrupted" else text
+            raise LedgerBusy(f"{path}: {why}") from None
+        raise LedgerError(f"{path}: {text}") from None
+    except sqlite3.Error as error:
+        raise LedgerError(f"{path}: {error}") from None
