@@ -49,7 +49,12 @@ class OpenLoop:
         while self.busy and time.monotonic() < until + _ANSWER_S:
             self._read(0.1)
         self.failed += len(self.busy)
-        return {"ms": percentiles(self.took_ms), "answered": len(self.took_ms), "failed": self.failed, "note": self.note}
+        return {
+            "ms": percentiles(self.took_ms),
+            "answered": len(self.took_ms),
+            "failed": self.failed,
+            "note": self.note,
+        }
 
     def _send(self, due: float) -> None:
         sock = self.idle.pop() if self.idle else self._connect()

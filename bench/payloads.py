@@ -9,6 +9,24 @@ UPSTREAM_KEY = "bench-upstream-key-of-no-value"
 EVENTS = 100  # content events of one stream; an event that ends it and one with the usage follow
 EVENT_BYTES = 200
 
+# What the official Python client sends with each call.
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip, deflate",
+    "Connection": "keep-alive",
+    "Content-Type": "application/json",
+    "User-Agent": "AsyncOpenAI/Python 3.54.0",
+    "X-Stainless-Arch": "x64",
+    "X-Stainless-Async": "async:asyncio",
+    "X-Stainless-Lang": "python",
+    "X-Stainless-OS": "Linux",
+    "X-Stainless-Package-Version": "3.54.0",
+    "X-Stainless-Read-Timeout": "600",
+    "X-Stainless-Retry-Count": "0",
+    "X-Stainless-Runtime": "CPython",
+    "X-Stainless-Runtime-Version": "3.11.4",
+}
+
 _SYSTEM = (
     "You answer questions about the timetable of a small railway. Be brief, give times in the 24-hour clock, name the "
     "platform, and say when a connection is too short to be safe. If a train does not run on the day asked for, name the "
@@ -40,7 +58,7 @@ def request(model: str, *, stream: bool) -> bytes:
 
 def reply() -> bytes:
     """Return a chat completion of about 1 KB."""
-    message = {"role": "assistant", "content": _REPLY * 3, "refusal": None, "annotations": []}
+    message: dict[str, object] = {"role": "assistant", "content": _REPLY * 3, "refusal": None, "annotations": []}
     body = {
         "id": "chatcmpl-bench00000000000001",
         "object": "chat.completion",
@@ -60,14 +78,10 @@ def reply() -> bytes:
 
 
 def http(port: int, body: bytes, key: str) -> bytes:
-    """Return the whole HTTP request, with the headers an official client sends."""
-    head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\n"
-        "Accept-Encoding: identity\r\nConnection: keep-alive\r\nContent-Type: application/json\r\n"
-        f"User-Agent: OpenAI/Python 3.0.0\r\nAuthorization: Bearer {key}\r\nX-Stainless-Lang: python\r\n"
-        f"X-Stainless-Retry-Count: 0\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    """Return the whole HTTP request, as the official client would send it."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items())
+    own = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n"
+    return f"POST /v1/chat/completions HTTP/1.1\r\n{own}{lines}\r\n".encode() + body
 
 
 def stream_parts() -> list[bytes]:

@@ -1,15 +1,12 @@
--- wrk -s post.lua URL -- BODY_FILE KEY: one fixed POST, and the result as one line of JSON
+-- wrk -s post.lua URL -- FILE: send the HTTP request that stands in FILE again and again; print one line of JSON.
 function init(args)
   local file = assert(io.open(args[1], "rb"))
-  wrk.body = file:read("*a")
+  whole = file:read("*a")
   file:close()
-  wrk.method = "POST"
-  wrk.headers["Content-Type"] = "application/json"
-  wrk.headers["Accept"] = "application/json"
-  wrk.headers["User-Agent"] = "OpenAI/Python 3.0.0"
-  wrk.headers["X-Stainless-Lang"] = "python"
-  wrk.headers["X-Stainless-Retry-Count"] = "0"
-  wrk.headers["Authorization"] = "Bearer " .. args[2]
+end
+
+function request()
+  return whole
 end
 
 function done(summary, latency)

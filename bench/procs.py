@@ -67,13 +67,9 @@ def busy_s(on: tuple[int, int]) -> float:
     return total / _TICKS_PER_S
 
 
-def role(pid: int) -> str:
-    """Return a short name for what a process of ours does, from its command line."""
-    words = _read(_PROC / str(pid) / "cmdline").replace("\0", " ")
-    for mark, name in (("gateway.worker", "worker"), ("control", "control"), ("nginx", "nginx"), ("haproxy", "haproxy")):
-        if mark in words:
-            return name
-    return "supervisor"
+def is_worker(pid: int) -> bool:
+    """Tell whether a process is a data-plane worker of ours, from its command line."""
+    return "pointsman.gateway.worker" in _read(_PROC / str(pid) / "cmdline")
 
 
 def _read(path: Path) -> str:

@@ -5,12 +5,13 @@
 
 Each connection asks for one stream after another until the time is over (`once`: for one). Prints one JSON object; times
 are milliseconds. A gap is the time between two reads of one stream that brought events; events that came together
-have a gap of 0, so holding events back shows.
+have a gap of 0, so holding events back shows. The rate is that of the time when all connections are open.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import select
 import socket
 import sys
@@ -46,41 +47,42 @@ class Load:
         self.readers: dict[int, Reader] = {}
         self.first_ms: list[float] = []
         self.gaps_ms: list[float] = []
-        self.events = self.complete = self.failed = self.most_open = self.opened = 0
+        self.events = self.steady = self.complete = self.failed = self.most_open = 0
         self.note = ""
 
     def run(self) -> dict[str, Any]:
         spec = self.spec
         began = time.monotonic()
         self.until = began + spec["seconds"]
-        while True:
-            now = time.monotonic()
-            wanted = min(spec["connections"], int((now - began) / spec["ramp_s"] * spec["connections"]) + 1)
-            while self.opened < wanted:
+        self.all_open = began + spec["ramp_s"]
+        # At random moments: streams that begin in step with their pace would come in clumps.
+        chance = random.Random(1)
+        opens = sorted((began + chance.uniform(0, spec["ramp_s"]) for _ in range(spec["connections"])), reverse=True)
+        while (opens or self.readers) and time.monotonic() < self.until + _GIVE_UP_S:
+            while opens and opens[-1] <= time.monotonic():
+                opens.pop()
                 self._open()
             self.most_open = max(self.most_open, len(self.readers))
-            done = not self.readers and (self.opened == spec["connections"])
-            if done or now > self.until + _GIVE_UP_S:
-                break
-            for number, _ in self.poll.poll(0.02 if self.opened < spec["connections"] else 1.0):
+            # select on the epoll object: its timeout has microseconds where epoll's own has milliseconds
+            select.select([self.poll], [], [], max(0.0, opens[-1] - time.monotonic()) if opens else 1.0)
+            for number, _ in self.poll.poll(0):
                 self._readable(self.readers[number])
         self.failed += len(self.readers)
-        return self._result(time.monotonic() - began)
+        return self._result()
 
-    def _result(self, wall_s: float) -> dict[str, Any]:
+    def _result(self) -> dict[str, Any]:
         return {
             "streams": self.complete,
             "failed": self.failed,
             "note": self.note,
             "events": self.events,
-            "events_per_s": self.events / wall_s,
+            "events_per_s": self.steady / max(0.001, self.until - self.all_open),
             "most_open": self.most_open,
             "first_ms": percentiles(self.first_ms),
             "gap_ms": percentiles(self.gaps_ms),
         }
 
     def _open(self) -> None:
-        self.opened += 1
         sock = socket.create_connection(("127.0.0.1", self.spec["port"]), timeout=10)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -123,6 +125,8 @@ class Load:
         reader.last = now
         reader.events += seen
         self.events += seen
+        if self.all_open <= now < self.until:
+            self.steady += seen
 
     def _finished(self, reader: Reader, now: float) -> None:
         whole = reader.events == payloads.EVENTS + 3  # the end, the usage and [DONE] behind the content

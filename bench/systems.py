@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -152,15 +153,13 @@ def launch(command: list[str], core: int, log: str, env: dict[str, str]) -> subp
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Stop a process group that `launch` started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(STOP_S)
-        except ProcessLookupError:
-            break
-        except subprocess.TimeoutExpired:
-            continue
+    """Stop what `launch` started: ask the first process, then kill what is left of its group."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def ask(port: int, request: bytes) -> bytes:

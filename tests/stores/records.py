@@ -6,14 +6,20 @@ from typing import Any
 
 import msgspec
 
-from pointsman.core.decide import Decision, Snapshot
+from pointsman.core.decide import Decision
 from pointsman.core.entry import Admitted, AttemptRow, Settled
 from pointsman.core.health import State
-from pointsman.core.ids import request_id
-from pointsman.core.request import Features
+from pointsman.core.policy import Deployment, Key, Policy, Provider, Route, Wire
+from pointsman.core.pricing import Price, Rates
+from pointsman.core.request import Features, Request
+from pointsman.core.secret import Secret
+from pointsman.core.strategy import Snapshot
 from pointsman.core.usage import Usage
+from pointsman.stores.ledger import Decided
 
 AT_MS = 1_795_000_000_000  # 2026-11-18
+SNAPSHOT = Snapshot("v1", 5_000.0, 0.75, (State(120.0, 60.0, 4_000.0), State()))  # draws the second
+HOLD_NANO = 3_400_000  # of 1000 tokens in, 200 out, at `large`
 
 
 def decision(**more: Any) -> Decision:
@@ -21,7 +27,7 @@ def decision(**more: Any) -> Decision:
     made = Decision(
         route="drafts",
         strategy="weighted",
-        snapshot=Snapshot("v1", 5_000.0, 42, (State(120.0, 60.0, 4_000.0), State())),
+        snapshot=SNAPSHOT,
         features=Features(1_000, 200),
         candidates=("mini", "large"),
         reasons=(),
@@ -33,22 +39,19 @@ def decision(**more: Any) -> Decision:
     return msgspec.structs.replace(made, **more)
 
 
-def admitted(n: int = 0, **more: Any) -> Admitted:
+def id_of(n: int) -> str:
+    return f"req_{AT_MS + n * 1000:012x}{n:016x}"
+
+
+def admitted(n: int = 0, route: str = "drafts", **more: Any) -> Admitted:
     """Return the admission of request number `n`, a second after the one before."""
     made = Admitted(
-        id=request_id(AT_MS + n * 1000, n),
+        request=Request(id_of(n), "chat", route, Features(1_000, 200), 4_999.0, 9_000.0),
         client_id="",
         at_ms=AT_MS + n * 1000,
-        key="dev",
-        project="site",
-        team="web",
-        organisation="acme",
-        kind="chat",
-        stream=False,
+        caller=("dev", "site", "web", "acme"),
         asked_model="drafts",
-        config_version="v1",
-        hold_nano=500_000,
-        decision=decision(),
+        snapshot=SNAPSHOT,
     )
     return msgspec.structs.replace(made, **more)
 
@@ -61,10 +64,10 @@ def attempt(**more: Any) -> AttemptRow:
         model="large-1",
         outcome="ok",
         status=200,
-        started_us=300,
-        connect_us=900,
-        ttft_us=200_000,
-        total_us=900_000,
+        started_ms=0.3,
+        connected_ms=1.2,
+        answered_ms=200.3,
+        ended_ms=900.3,
         usage=Usage(1_000, 50, 400),
         charge_nano=120_000,
         charge_state="measured",
@@ -79,17 +82,44 @@ def settled(n: int = 0, *attempts: AttemptRow, **more: Any) -> Settled:
     """Return the end of request number `n`; without attempts: one that succeeded."""
     rows = attempts or (attempt(),)
     made = Settled(
-        id=request_id(AT_MS + n * 1000, n),
+        id=id_of(n),
         at_ms=AT_MS + n * 1000 + 901,
+        route="drafts",
         outcome=rows[-1].outcome,
         status=200,
         attempts=rows,
-        charge_nano=-1 if any(a.charge_nano < 0 for a in rows) else sum(a.charge_nano for a in rows),
-        charge_state="unpriced" if any(a.charge_nano < 0 for a in rows) else "measured",
-        queue_us=10,
-        decide_us=40,
-        ttft_us=200_300,
-        total_us=901_000,
-        overhead_us=150,
+        queue_ms=0.01,
+        decided_ms=0.05,
+        first_ms=200.4,
+        ended_ms=901.0,
+        upstream_ms=900.85,
     )
     return msgspec.structs.replace(made, **more)
+
+
+def policy(version: str = "v1") -> Policy:
+    """Return the policy that `decision` follows from."""
+    return Policy(
+        version=version,
+        source="test",
+        providers={"lab": Provider(name="lab", dialect="openai", base_url="http://lab", api_key=Secret("canary-key"))},
+        deployments=(
+            Deployment(name="mini", provider="lab", wire=Wire(model="mini-1")),
+            Deployment(
+                name="large",
+                provider="lab",
+                wire=Wire(model="large-1"),
+                price=Price(rates=Rates(input=3_000_000_000, output=2_000_000_000), version="p1", source="config"),
+            ),
+        ),
+        routes={
+            "drafts": Route(name="drafts", candidates=("mini", "large"), strategy="weighted", weights=(3.0, 7.0)),
+            "other": Route(name="other", candidates=("mini",)),
+        },
+        keys=(Key(name="dev", digest=b"canary-digest"),),
+    )
+
+
+def decided(**more: Any) -> Decided:
+    """Return `decision` with its prediction."""
+    return Decided(decision(**more), HOLD_NANO)

@@ -1,1 +1,8 @@
-"""The command line; one file a command."""
+"""Commands: one file a command."""
+
+
+def main() -> None:
+    """Run the command line."""
+    from pointsman.cli.root import app
+
+    app()

@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from pointsman.core.filters import HEALTH_REASONS, Reason, fits_all, health, static
-from pointsman.core.health import State
 from pointsman.core.options import Options, Step, predicted_nano
 from pointsman.core.request import Features, Request
-
-
-class Snapshot(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """Hold the read-only state a decision needs. `states` stands beside the route's options; `now_ms` is the monotonic
-    clock; `seed` is the only source of chance, 64 random bits."""
-
-    version: str
-    now_ms: float
-    seed: int
-    states: tuple[State, ...]
-
-
-class Ranking(msgspec.Struct, frozen=True, gc=False):
-    """Hold a strategy's answer. `order` lists all the eligible positions, the one drawn first, then the fallbacks;
-    `probabilities` (of being drawn first; they sum to 1) and `scores` stand beside it."""
-
-    order: tuple[int, ...]
-    probabilities: tuple[float, ...]
-    scores: tuple[float, ...]
-
-
-# (options, eligible positions in the operator's order, never empty, features, snapshot) -> Ranking
-Strategy = Callable[[Options, tuple[int, ...], Features, Snapshot], Ranking]
+from pointsman.core.strategy import Snapshot
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -68,20 +43,31 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     wait_ms: float = 0.0  # when there is no step: how long until one may be tried; 0: waiting does not help
 
 
-def decide(request: Request, options: Options, snapshot: Snapshot, strategy: Strategy) -> tuple[Plan, Decision]:
+def first(request: Request, options: Options, snapshot: Snapshot) -> int:
+    """Return the position that `decide` would put first, -1 when it would put none: all that a first send needs."""
+    features = request.features
+    eligible = options.positions
+    if not (snapshot.calm and fits_all(options, features)):
+        eligible, _ = _filter(options, snapshot, features)
+        if not eligible:
+            return -1
+    return options.strategy.draw(options, eligible, features, snapshot)
+
+
+def decide(request: Request, options: Options, snapshot: Snapshot) -> tuple[Plan, Decision]:
     """Return what to do and why. Never raises; a request that nobody can serve gives a Plan without steps."""
     features, route = request.features, options.route
     eligible, reasons = _filter(options, snapshot, features)
     if not eligible:
         return _nobody(request, options, snapshot, reasons)
-    ranking = strategy(options, eligible, features, snapshot)
+    ranking = options.strategy.rank(options, eligible, features, snapshot)
     order = ranking.order
-    first = options.options[order[0]]
+    chosen = options.options[order[0]]
     plan = Plan(
         order,
         options.steps,
         options.attempts if request.attempts is None else max(1, min(request.attempts, options.attempts)),
-        predicted_nano(first.price, features.input_tokens, features.predicted_output_tokens),
+        predicted_nano(chosen.price, features.input_tokens, features.predicted_output_tokens),
         request.deadline_ms,
         options.idle_ms,
     )
@@ -95,7 +81,7 @@ def decide(request: Request, options: Options, snapshot: Snapshot, strategy: Str
         order,
         ranking.scores,
         ranking.probabilities,
-        first.reason if len(order) > 1 else f"only:{first.name}",
+        chosen.reason,
     )
     return plan, decision
 
@@ -103,12 +89,6 @@ def decide(request: Request, options: Options, snapshot: Snapshot, strategy: Str
 def _filter(options: Options, snapshot: Snapshot, features: Features) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Return the eligible positions, and a Reason for each candidate unless all are eligible."""
     now_ms = snapshot.now_ms
-    if fits_all(options, features):
-        for s in snapshot.states:
-            if s.ejections or now_ms < s.cool_until_ms:
-                break
-        else:
-            return options.positions, ()
     reasons = [
         static(options, option, features) or health(state, now_ms)
         for option, state in zip(options.options, snapshot.states, strict=True)

@@ -4,45 +4,51 @@ from __future__ import annotations
 
 import msgspec
 
-from pointsman.core.decide import Decision
+from pointsman.core.decide import Decision, decide
+from pointsman.core.options import Options
 from pointsman.core.pricing import ChargeState
+from pointsman.core.request import Request
+from pointsman.core.strategy import Snapshot
 from pointsman.core.usage import Usage
 
 FORMAT = 1  # of the records below; raised when a field is added or its meaning changes
 
 
-class Admitted(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """Hold what is known when a request is let in. Times are Unix milliseconds. `hold_nano` is the predicted cost that
-    a recovered row is charged with; -1: unpriced."""
+class Admitted(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="A"):
+    """Hold what is known when a request is let in: who, what, and all that the decision was made from. Unix milliseconds.
 
-    id: str
+    The decision itself is a pure function of it and of the policy of `config_version`: `decision_of` makes it again,
+    where there is time to.
+    """
+
+    request: Request
     client_id: str  # the x-request-id the client sent, if any
     at_ms: int
-    key: str
-    project: str
-    team: str
-    organisation: str
-    kind: str
-    stream: bool
+    caller: tuple[str, str, str, str]  # key, project, team, organisation
     asked_model: str
-    config_version: str
-    hold_nano: int
-    decision: Decision
+    snapshot: Snapshot
+
+    @property
+    def id(self) -> str:
+        return self.request.id
+
+    @property
+    def config_version(self) -> str:
+        return self.snapshot.version
 
 
 class AttemptRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """Hold one send. Times are microseconds; `started_us` counts from the receipt of the request, the others from the
-    start of the attempt; 0: did not get that far."""
+    """Hold one send. Times are milliseconds from the receipt of the request; 0.0: did not get that far."""
 
     deployment: str
     provider: str
     model: str
     outcome: str  # core.outcome.Kind
     status: int
-    started_us: int
-    connect_us: int
-    ttft_us: int
-    total_us: int
+    started_ms: float
+    connected_ms: float
+    answered_ms: float
+    ended_ms: float
     usage: Usage
     charge_nano: int  # -1: unpriced
     charge_state: ChargeState
@@ -51,44 +57,56 @@ class AttemptRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
     message: str
 
 
-class Settled(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """Hold the end of one request. Times are microseconds from its receipt: `decide_us` and `overhead_us` are the
-    router's own, `ttft_us` is the first content sent to the client. `charge_nano` is the sum over attempts; -1 when any
-    part of it is unpriced."""
+class Settled(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="S"):
+    """Hold the end of one request. Times are milliseconds from its receipt: decided, first content to the client (0.0:
+    none), end; `upstream_ms` of it was spent waiting for providers, the rest is the router's own."""
 
     id: str
     at_ms: int
+    route: str
     outcome: str
     status: int
     attempts: tuple[AttemptRow, ...]
-    charge_nano: int
-    charge_state: ChargeState
-    queue_us: int
-    decide_us: int
-    ttft_us: int
-    total_us: int
-    overhead_us: int
+    queue_ms: float
+    decided_ms: float
+    first_ms: float
+    ended_ms: float
+    upstream_ms: float
 
 
-ADMITTED, SETTLED = b"A", b"S"
+def total_of(attempts: tuple[AttemptRow, ...]) -> tuple[int, ChargeState]:
+    """Return the sum of the attempts' charges in nano-dollars, -1 when any is unpriced, and its state: the worst."""
+    state: ChargeState = "measured"
+    nano = 0
+    for row in attempts:
+        if row.charge_state == "unpriced":
+            return -1, "unpriced"
+        nano += row.charge_nano
+        if row.charge_state == "estimated":
+            state = "estimated"
+    return nano, state
+
+
+Record = Admitted | Settled
 _encode = msgspec.msgpack.Encoder().encode
-_admitted = msgspec.msgpack.Decoder(Admitted)
-_settled = msgspec.msgpack.Decoder(Settled)
+_decode = msgspec.msgpack.Decoder(list[Record]).decode
 
 
-def encode_record(record: Admitted | Settled) -> bytes:
-    """Return the journal payload of a record: one kind byte, then its MessagePack array."""
-    return (ADMITTED if type(record) is Admitted else SETTLED) + _encode(record)
+def encode_records(records: list[Record]) -> bytes:
+    """Return the journal payload of records that are written together: a MessagePack array of them."""
+    return _encode(records)
 
 
-def decode_record(payload: bytes) -> Admitted | Settled:
-    """Return the record of a journal payload. Raise ValueError when it is not one."""
-    kind, body = payload[:1], payload[1:]
+def decode_records(payload: bytes) -> list[Record]:
+    """Return the records of a journal payload. Raise ValueError when it is not one."""
     try:
-        if kind == ADMITTED:
-            return _admitted.decode(body)
-        if kind == SETTLED:
-            return _settled.decode(body)
+        return _decode(payload)
     except msgspec.MsgspecError as error:
         raise ValueError(f"journal record cannot be read: {error}") from None
-    raise ValueError(f"unknown journal record kind {kind!r}")
+
+
+def decision_of(admitted: Admitted, options: Options) -> tuple[Decision, int]:
+    """Return the decision of an admitted request and its predicted cost in nano-dollars (-1: unpriced), made again from
+    what was recorded. `options` are the route's in the policy of `admitted.config_version`."""
+    plan, decision = decide(admitted.request, options, admitted.snapshot)
+    return decision, plan.hold_nano

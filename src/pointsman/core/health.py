@@ -71,13 +71,16 @@ def succeeded(state: State, now_ms: float, ttft_ms: float, tps: float | None) ->
         if tps is not None:
             speed = tps
     else:
-        keep = exp((state.measured_ms - now_ms) / DECAY_MS)
-        if keep > 0.9:
-            keep = 0.9  # many samples in one instant must still move the mean
+        # Many samples in one instant must still move the mean, hence at most 0.9.
+        age = now_ms - state.measured_ms
+        keep = 0.9 if age < FRESH_MS else exp(-age / DECAY_MS)
         ewma = ttft_ms if ttft_ms > state.ttft_ms else state.ttft_ms * keep + ttft_ms * (1.0 - keep)
         if tps is not None:
             speed = speed * keep + tps * (1.0 - keep)
-    decay = exp((state.window_ms - now_ms) / WINDOW_MS)
+    decay = 1.0
+    window_ms = state.window_ms
+    if now_ms - window_ms > FRESH_MS:  # in steps: an exponential for every sample would cost more than it tells
+        decay, window_ms = exp((window_ms - now_ms) / WINDOW_MS), now_ms
     return State(
         ewma if ewma > 0.001 else 0.001,
         speed if speed > 0.001 else 0.001,
@@ -85,7 +88,7 @@ def succeeded(state: State, now_ms: float, ttft_ms: float, tps: float | None) ->
         0,
         state.window_ok * decay + 1.0,
         state.window_all * decay + 1.0,
-        now_ms,
+        window_ms,
         0,
         0.0,
         0.0,
@@ -142,6 +145,11 @@ def probing(state: State, until_ms: float) -> State:
 def released(state: State) -> State:
     """Give a reserved probe back: its attempt ended without saying anything about the provider."""
     return state if state.probe_until_ms == 0.0 else msgspec.structs.replace(state, probe_until_ms=0.0)
+
+
+def is_calm(state: State, now_ms: float) -> bool:
+    """Tell whether nothing speaks against a send now."""
+    return not state.ejections and now_ms >= state.cool_until_ms
 
 
 def breaker(state: State, now_ms: float) -> str:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 
 def request_id(now_ms: int, bits: int) -> str:
-    """Return a request id: `req_`, 12 hex digits of Unix milliseconds, 20 hex digits of the 80 random `bits`.
+    """Return a request id: `req_`, 12 hex digits of Unix milliseconds, 16 hex digits of the 64 random `bits`.
 
     Ids sort by time like UUIDv7 (RFC 9562 section 5.7) and cannot be guessed when `bits` come from a good source.
     """
-    return f"req_{now_ms:012x}{bits:020x}"
+    return f"{_prefix(now_ms)}{bits:016x}"
+
+
+@lru_cache(maxsize=4)
+def _prefix(now_ms: int) -> str:
+    return f"req_{now_ms:012x}"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+
 import msgspec
 
+from pointsman.core.health import State
 from pointsman.core.policy import Deployment, Policy, Route
 from pointsman.core.pricing import TOKENS_PER_RATE, Price
 from pointsman.core.request import NEED_AUDIO, NEED_FILE, NEED_IMAGE, NEED_JSON_SCHEMA, NEED_TOOLS
+from pointsman.core.strategy import Strategy
 
 _MODALITY_NEEDS = {"image": NEED_IMAGE, "audio": NEED_AUDIO, "file": NEED_FILE}
 NO_BOUND = 1 << 60  # stands for an unknown window or output limit: unknown is not a no
@@ -39,11 +44,12 @@ class Options(msgspec.Struct, frozen=True):
     within `lacks_any`, `least_context_tokens` and `least_output_tokens` passes every static filter at once."""
 
     route: Route
+    strategy: Strategy
     options: tuple[Option, ...]
     steps: tuple[Step, ...]
     names: tuple[str, ...]
     positions: tuple[int, ...]
-    deployments: tuple[int, ...]
+    states_of: Callable[[Sequence[State]], tuple[State, ...]]  # picks the candidates' states from all deployments'
     lacks_any: int
     least_context_tokens: int
     least_output_tokens: int
@@ -53,10 +59,10 @@ class Options(msgspec.Struct, frozen=True):
     total_ms: float
 
 
-def options_of(policy: Policy) -> dict[str, Options]:
-    """Return the Options of every route, by route name."""
+def options_of(policy: Policy, strategies: Mapping[str, Strategy]) -> dict[str, Options]:
+    """Return the Options of every route, by route name. Raise KeyError for a strategy that is not registered."""
     index = {d.name: i for i, d in enumerate(policy.deployments)}
-    return {name: _options(policy, route, index) for name, route in policy.routes.items()}
+    return {name: _options(policy, route, index, strategies[route.strategy]) for name, route in policy.routes.items()}
 
 
 def predicted_nano(price: Price | None, input_tokens: int, output_tokens: int) -> int:
@@ -69,10 +75,10 @@ def predicted_nano(price: Price | None, input_tokens: int, output_tokens: int) -
     return (input_tokens * rates.input + output_tokens * rates.output) // TOKENS_PER_RATE + rates.request
 
 
-def _options(policy: Policy, route: Route, index: dict[str, int]) -> Options:
+def _options(policy: Policy, route: Route, index: dict[str, int], strategy: Strategy) -> Options:
     weights = route.weights or (1.0,) * len(route.candidates)
     options = tuple(
-        _option(index[name], policy.deployments[index[name]], weight, route.strategy)
+        _option(index[name], policy.deployments[index[name]], weight, route.strategy if len(weights) > 1 else "only")
         for name, weight in zip(route.candidates, weights, strict=True)
     )
     lacks_any = 0
@@ -80,6 +86,7 @@ def _options(policy: Policy, route: Route, index: dict[str, int]) -> Options:
         lacks_any |= option.lacks
     return Options(
         route=route,
+        strategy=strategy,
         options=options,
         steps=tuple(
             Step(p, o.deployment, _ttft_ms(policy, route, o.deployment), o.context_tokens)
@@ -87,7 +94,7 @@ def _options(policy: Policy, route: Route, index: dict[str, int]) -> Options:
         ),
         names=tuple(o.name for o in options),
         positions=tuple(range(len(options))),
-        deployments=tuple(o.deployment for o in options),
+        states_of=_picker([o.deployment for o in options]),
         lacks_any=lacks_any,
         least_context_tokens=min((o.context_tokens for o in options), default=NO_BOUND),
         least_output_tokens=min((o.max_output_tokens for o in options), default=NO_BOUND),
@@ -96,6 +103,13 @@ def _options(policy: Policy, route: Route, index: dict[str, int]) -> Options:
         idle_ms=float(route.idle_ms or policy.limits.idle_ms),
         total_ms=float(route.total_ms or policy.limits.total_ms),
     )
+
+
+def _picker(indexes: list[int]) -> Callable[[Sequence[State]], tuple[State, ...]]:
+    if len(indexes) == 1:
+        only = indexes[0]
+        return lambda states: (states[only],)
+    return itemgetter(*indexes)
 
 
 def _ttft_ms(policy: Policy, route: Route, deployment: int) -> float:

@@ -92,6 +92,10 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     organisation: str = ""
     routes: tuple[str, ...] | None = None  # None = all
 
+    @property
+    def who(self) -> tuple[str, str, str, str]:
+        return self.name, self.project, self.team, self.organisation
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Hold every bound of the data plane; the defaults are those of FAULTS.md section 6."""

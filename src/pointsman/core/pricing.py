@@ -68,23 +68,27 @@ NOTHING = Charge(0, "measured")  # nothing was sent, or the provider does not bi
 
 def nano_of(usage: Usage, rates: Rates) -> int:
     """Return the cost of `usage` at `rates` in nano-dollars, rounded half up once, at the end."""
-    r, u = rates, usage
-    cached = u.cache_read_tokens + u.cache_write_5m_tokens + u.cache_write_1h_tokens
-    plain_in = u.input_tokens - cached - u.input_audio_tokens
-    plain_out = u.output_tokens - u.reasoning_tokens - u.output_audio_tokens
-    total = plain_in * r.input + plain_out * r.output
-    if cached:
-        total += u.cache_read_tokens * (r.input if r.cache_read is None else r.cache_read)
-        write_5m = r.input if r.cache_write_5m is None else r.cache_write_5m
-        total += u.cache_write_5m_tokens * write_5m
-        total += u.cache_write_1h_tokens * (write_5m if r.cache_write_1h is None else r.cache_write_1h)
-    if u.reasoning_tokens:
-        total += u.reasoning_tokens * (r.output if r.reasoning is None else r.reasoning)
-    if u.input_audio_tokens:
-        total += u.input_audio_tokens * (r.input if r.input_audio is None else r.input_audio)
-    if u.output_audio_tokens:
-        total += u.output_audio_tokens * (r.output if r.output_audio is None else r.output_audio)
-    return max(0, (total + TOKENS_PER_RATE // 2) // TOKENS_PER_RATE) + r.request
+    u = usage
+    total = u.input_tokens * rates.input + u.output_tokens * rates.output
+    if u.has_classes:
+        total += _class_differences(u, rates)
+    return max(0, (total + TOKENS_PER_RATE // 2) // TOKENS_PER_RATE) + rates.request
+
+
+def _class_differences(u: Usage, r: Rates) -> int:
+    """Return what the classes with a rate of their own cost more or less than as plain input and output."""
+    write_5m = r.input if r.cache_write_5m is None else r.cache_write_5m
+    write_1h = write_5m if r.cache_write_1h is None else r.cache_write_1h
+    total = u.cache_write_5m_tokens * (write_5m - r.input) + u.cache_write_1h_tokens * (write_1h - r.input)
+    if r.cache_read is not None:
+        total += u.cache_read_tokens * (r.cache_read - r.input)
+    if r.reasoning is not None:
+        total += u.reasoning_tokens * (r.reasoning - r.output)
+    if r.input_audio is not None:
+        total += u.input_audio_tokens * (r.input_audio - r.input)
+    if r.output_audio is not None:
+        total += u.output_audio_tokens * (r.output_audio - r.output)
+    return total
 
 
 def charge(usage: Usage, price: Price | None, service_tier: str | None = None) -> Charge:

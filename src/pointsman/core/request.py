@@ -39,7 +39,7 @@ class Features(msgspec.Struct, frozen=True, gc=False, array_like=True):
         return min(limit, DEFAULT_OUTPUT_TOKENS) * self.choices
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+class Request(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Hold one call as the core sees it. Times are milliseconds of the monotonic clock."""
 
     id: str

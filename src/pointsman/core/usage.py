@@ -30,6 +30,18 @@ class Usage(msgspec.Struct, frozen=True, gc=False, array_like=True):
     source: Source = "measured"
 
     @property
+    def has_classes(self) -> bool:
+        """Tell whether any token is of a class that may have a rate of its own."""
+        return bool(
+            self.cache_read_tokens
+            or self.cache_write_5m_tokens
+            or self.cache_write_1h_tokens
+            or self.reasoning_tokens
+            or self.input_audio_tokens
+            or self.output_audio_tokens
+        )
+
+    @property
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens
 
@@ -41,6 +53,8 @@ def clamp(usage: Usage) -> Usage:
     """Return `usage` if its parts are possible, otherwise a copy with each part forced into 0..total and
     marked `estimated` (a provider that reports nonsense is corrected, never believed: fault 28)."""
     u = usage
+    if 0 <= u.input_tokens <= MAX_TOKENS and 0 <= u.output_tokens <= MAX_TOKENS and not u.has_classes:
+        return u
     if (
         0 <= u.cache_read_tokens + u.cache_write_5m_tokens + u.cache_write_1h_tokens <= u.input_tokens <= MAX_TOKENS
         and 0 <= u.reasoning_tokens <= u.output_tokens <= MAX_TOKENS

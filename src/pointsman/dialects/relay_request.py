@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 import msgspec
 from msgspec import Raw
@@ -21,7 +22,9 @@ from pointsman.core.request import (
 from pointsman.dialects.base import WireError
 
 ABSENT = Raw(b"")
-MAX_CHOICES = 128  # OpenAI's own bound on n
+_MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")').match
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Choices = Annotated[int, msgspec.Meta(ge=1, le=128)]  # OpenAI's own bound on n
 
 
 class StreamOptions(msgspec.Struct, frozen=True, gc=False):
@@ -35,20 +38,27 @@ class RouterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attempts: int | None = None
 
 
+NO_OPTIONS = RouterOptions()
+
+
 class Head(msgspec.Struct, frozen=True, gc=False):
     """Hold the members of a chat request that routing reads; everything else stays bytes."""
 
     model: str
     messages: Raw
     stream: bool | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    n: int | None = None
+    max_tokens: Positive | None = None
+    max_completion_tokens: Positive | None = None
+    n: Choices | None = None
     tools: Raw = ABSENT
     response_format: Raw = ABSENT
     stream_options: StreamOptions | None = None
     service_tier: str | None = None
-    pointsman: RouterOptions | None = None
+    pointsman: RouterOptions | msgspec.UnsetType | None = msgspec.UNSET
+
+    @property
+    def router(self) -> RouterOptions:
+        return self.pointsman or NO_OPTIONS
 
     @property
     def include_usage(self) -> bool:
@@ -72,7 +82,6 @@ _head = msgspec.json.Decoder(Head).decode
 _kind = msgspec.json.Decoder(_Kind | None).decode
 _messages = msgspec.json.Decoder(list[_Message]).decode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
-_MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")').match
 _NEED_OF_PART = {
     "image_url": NEED_IMAGE,
     "input_image": NEED_IMAGE,
@@ -97,33 +106,24 @@ def read_head(body: bytes) -> Head:
         raise WireError(f"the body is not valid JSON: {error}") from None
     except RecursionError:
         raise WireError("the body is nested too deeply") from None
-    if len(memoryview(head.messages)) < 3 or memoryview(head.messages)[0] != 0x5B:
-        raise WireError("the body does not fit a chat request: `messages` must be a list that is not empty")
-    if head.n is not None and not 1 <= head.n <= MAX_CHOICES:
-        raise WireError(f"`n` must be between 1 and {MAX_CHOICES}")
-    if head.max_tokens is not None and head.max_tokens < 1:
-        raise WireError("`max_tokens` must be at least 1")
-    if head.max_completion_tokens is not None and head.max_completion_tokens < 1:
-        raise WireError("`max_completion_tokens` must be at least 1")
     return head
 
 
 def read_features(head: Head, body: bytes) -> Features:
     """Return the features of a request. Only when the bytes hint at parts other than text are the messages decoded."""
-    needs = 0
+    needs = images = 0
     size = len(memoryview(head.messages))
     if head.tools is not ABSENT and bytes(head.tools) not in _NOTHING:
         needs = NEED_TOOLS
-        size += len(bytes(head.tools))
+        size += len(memoryview(head.tools))
     if head.response_format is not ABSENT and _wants_schema(bytes(head.response_format)):
         needs |= NEED_JSON_SCHEMA
-    images = 0
-    if b'"image' in body or b'"input_' in body or b'"file"' in body:
+    if body.count(b"[") > 1 and (b'"image' in body or b'"input_' in body or b'"file"' in body):
         more, text_bytes, images = _parts(bytes(head.messages))
         needs |= more
         size += text_bytes - len(memoryview(head.messages))
     return Features(
-        int(size / BYTES_PER_TOKEN) + images * TOKENS_PER_IMAGE + 1,
+        int(size / BYTES_PER_TOKEN) + images * TOKENS_PER_IMAGE,
         head.max_completion_tokens or head.max_tokens,
         needs,
         head.n or 1,
@@ -131,33 +131,37 @@ def read_features(head: Head, body: bytes) -> Features:
     )
 
 
-def splice(body: bytes, head: Head, wire: Wire) -> bytes:
+def splice(body: bytes, head: Head, wire: Wire, model: bytes) -> bytes:
     """Return the body as the provider gets it: model replaced, usage asked for, our own member and refused ones gone.
 
-    In the usual case it is cut at one place and every other byte stays. It is rebuilt from its raw members when that is
+    `model` is the upstream model id as encoded JSON, b"" when this provider wants members renamed or dropped. In the
+    usual case the body is cut at one place and every other byte stays. It is rebuilt from its raw members when that is
     not certain to hit the top-level member: `model` stands in it more than once, or escapes could spell it.
     """
     ask_usage = head.stream is True and wire.stream_usage and not head.include_usage
-    plain = (
-        head.pointsman is None
-        and not wire.rename
-        and not wire.drop
-        and not (ask_usage and head.stream_options is not None)
-        and body.count(b'"model"') == 1
-        and b"\\u00" not in body
-        and '"' not in wire.model
-        and "\\" not in wire.model
-        and b'"pointsman"' not in body
-        and (not ask_usage or b'"stream_options"' not in body)
-    )
-    found = _MODEL(body, body.find(b'"model"')) if plain else None
+    at = body.find(b'"model"')
+    if (
+        not model
+        or body.find(b'"model"', at + 7) >= 0
+        or (b"\\" in body and b"\\u00" in body)
+        or head.pointsman is not msgspec.UNSET
+        or (ask_usage and b'"stream_options"' in body)
+    ):
+        return _rebuild(body, wire, ask_usage)
+    found = _MODEL(body, at)
     if found is None:
         return _rebuild(body, wire, ask_usage)
     start, end = found.span(1)
     if not ask_usage:
-        return b'%b"%b"%b' % (body[:start], wire.model.encode(), body[end:])
+        return b"".join((body[:start], model, body[end:]))
     close = body.rindex(b"}")
-    return b'%b"%b"%b,"stream_options":{"include_usage":true}}' % (body[:start], wire.model.encode(), body[end:close])
+    return b"".join((body[:start], model, body[end:close], b',"stream_options":{"include_usage":true}}'))
+
+
+def spliced_model(wire: Wire) -> bytes:
+    """Return what `splice` takes for `model`."""
+    plain = not wire.rename and not wire.drop
+    return msgspec.json.encode(wire.model) if plain else b""
 
 
 def _rebuild(body: bytes, wire: Wire, ask_usage: bool) -> bytes:

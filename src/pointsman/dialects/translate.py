@@ -12,13 +12,13 @@ class TranslateStream:
     """Translate one stream. `feed` returns bytes for the client; see RelayStream for the attributes."""
 
     __slots__ = (
-        "_decoder", "_encoder", "_text_bytes", "content", "done", "events", "failure", "served_model", "usage",
+        "_decoder", "_encoder", "content", "done", "events", "failure", "served_model", "text_bytes", "usage",
     )  # fmt: skip
 
     def __init__(self, provider: Dialect, caller: Dialect, *, show_usage: bool) -> None:
         self._decoder = provider.stream_decoder()
         self._encoder = caller.stream_encoder(include_usage=show_usage)
-        self._text_bytes = 0
+        self.text_bytes = 0
         self.content = False
         self.done = False
         self.failure: Outcome | None = None
@@ -29,20 +29,18 @@ class TranslateStream:
     def feed(self, data: bytes) -> bytes:
         return self._pass(self._decoder.feed(data))
 
-    def close(self) -> Outcome:
-        """Return the Outcome that the end of the bytes means: Ok only behind the wire's terminal marker."""
+    def close(self) -> tuple[bytes, Outcome]:
+        """Return the last bytes to forward and the Outcome that the end of the provider's bytes means: Ok only behind the
+        wire's terminal marker."""
+        out = b""
         if self.failure is None and not self.done:
-            self._pass(self._decoder.close())
+            out = self._pass(self._decoder.close())
         if self.failure is not None:
-            return self.failure
+            return out, self.failure
         if self.done:
-            return Outcome(Kind.OK, 200)
+            return out, Outcome(Kind.OK, 200)
         kind = Kind.TRUNCATED if self.events else Kind.EMPTY
-        return Outcome(kind, 200, "the stream ended before its terminal marker")
-
-    @property
-    def estimated_output_bytes(self) -> int:
-        return self._text_bytes
+        return out, Outcome(kind, 200, "the stream ended before its terminal marker")
 
     def _pass(self, events: list[Event]) -> bytes:
         kept: list[Event] = []
@@ -63,9 +61,9 @@ class TranslateStream:
         if isinstance(event, CONTENT_EVENTS):
             self.content = True
             if isinstance(event, TextDelta):
-                self._text_bytes += len(event.text.encode())
+                self.text_bytes += len(event.text.encode())
             elif isinstance(event, ToolCallDelta):
-                self._text_bytes += len(event.arguments.encode())
+                self.text_bytes += len(event.arguments.encode())
         elif isinstance(event, UsageReport):
             self.usage = clamp(event.usage)
         elif isinstance(event, Start):

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import NamedTuple
 
 import msgspec
 
-PHRASES = {s.value: s.phrase.encode() for s in HTTPStatus} | {499: b"Client Closed Request"}
-JSON = b"application/json"
+from pointsman.core.pricing import NANO_PER_USD
+
+PHRASES = {s.value: s.phrase for s in HTTPStatus} | {499: "Client Closed Request"}
+JSON = "application/json"
+CLOSE = "connection: close\r\n"
+CHUNKED = "transfer-encoding: chunked\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 _encode = msgspec.json.encode
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -28,51 +33,73 @@ def error_body(
     return _encode({"error": error})
 
 
-def response(status: int, body: bytes, extra: bytes = b"", *, kind: bytes = JSON, close: bool = False) -> bytes:
+def response(status: int, body: bytes, extra: str = "", *, kind: str = JSON, close: bool = False) -> bytes:
     """Return a whole response. `extra` holds header lines, each ended by CR LF."""
-    return (
-        b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncache-control: private, no-store\r\n%b%b"
-        b"content-length: %d\r\n\r\n%b"
-        % (
-            status,
-            PHRASES.get(status, b"Unknown"),
-            kind,
-            extra,
-            b"connection: close\r\n" if close else b"",
-            len(body),
-            body,
-        )
+    head = (
+        f"HTTP/1.1 {status} {PHRASES.get(status, 'Unknown')}\r\ncontent-type: {kind}\r\n"
+        f"cache-control: private, no-store\r\n{extra}{CLOSE if close else ''}content-length: {len(body)}\r\n\r\n"
     )
+    return head.encode("latin-1") + body
 
 
-def unary(extra: bytes, body: bytes, *, close: bool) -> bytes:
+def unary(extra: str, body: bytes, *, close: bool) -> bytes:
     """Return a whole 200 response with a JSON body: `response` for the hot path."""
+    head = (
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: private, no-store\r\n"
+        f"{extra}{CLOSE if close else ''}content-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode("latin-1") + body
+
+
+class Known(NamedTuple):
+    """Hold what is known of an answer when its head leaves."""
+
+    client_id: bytes | None  # the x-request-id the client sent
+    request_id: str
+    charge_nano: int  # -1: not known
+    attempts: int
+    overhead_ms: float
+
+
+def own_headers(static: str, known: Known) -> str:
+    """Return the response headers that are ours: `static` and those that differ from answer to answer."""
+    client_id, request_id, charge_nano, attempts, overhead_ms = known
+    ids = request_id if client_id is None else f"{client_id.decode('latin-1')}\r\nx-pointsman-id: {request_id}"
+    cost = ""
+    if charge_nano >= 0:
+        dollars, nano = divmod(charge_nano, NANO_PER_USD)
+        cost = f"x-pointsman-cost-usd: {dollars}.{nano:09d}\r\n"
     return (
-        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: private, no-store\r\n%b%b"
-        b"content-length: %d\r\n\r\n%b" % (extra, b"connection: close\r\n" if close else b"", len(body), body)
+        f"x-request-id: {ids}\r\n{static}{cost}"
+        f"x-pointsman-attempts: {attempts}\r\nx-pointsman-overhead-ms: {overhead_ms:.2f}\r\n"
     )
 
 
-def stream_head(extra: bytes, *, close: bool) -> bytes:
-    """Return the head of a 200 response whose events follow in chunks."""
-    return (
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: private, no-store\r\n"
-        b"x-accel-buffering: no\r\n%b%btransfer-encoding: chunked\r\n\r\n"
-        % (extra, b"connection: close\r\n" if close else b"")
+def stream_head(extra: str, *, chunked: bool, close: bool) -> bytes:
+    """Return the head of a 200 response whose events follow, in chunks or until the connection ends."""
+    head = (
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: private, no-store\r\n"
+        f"x-accel-buffering: no\r\n{extra}{CLOSE if close else ''}{CHUNKED if chunked else ''}\r\n"
     )
+    return head.encode("latin-1")
 
 
 def refusal(
     status: int, message: str, code: str, *, request_id: str = "", param: str | None = None, close: bool = False
 ) -> bytes:
-    """Return an error response for a request that was not admitted; the client's fault below 500, else the router's."""
+    """Return an error response for a request that was not admitted; the client's fault below 500, else the router's.
+
+    To status 405 `param` is the methods that are allowed.
+    """
     origin = "client" if status < 500 else "router"
     body = error_body(message, error_type(status), code, origin=origin, request_id=request_id, param=param)
-    extra = b"x-request-id: %b\r\n" % request_id.encode() if request_id else b""
+    extra = f"x-request-id: {request_id}\r\n" if request_id else ""
     if status == 503:
-        extra += b"retry-after: 1\r\n"
+        extra += "retry-after: 1\r\n"
     if status == 401:
-        extra += b"www-authenticate: Bearer\r\n"
+        extra += "www-authenticate: Bearer\r\n"
+    if status == 405:
+        extra += f"allow: {param}\r\n"
     return response(status, body, extra, close=close)
 
 

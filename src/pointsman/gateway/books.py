@@ -1,65 +1,94 @@
-"""Books: what an exchange cost, into the journal and the metrics. Synchronous: nothing here may be cut off by an await."""
+"""Books: the two records of each request, written once a turn of the loop; and what must wait for them.
+
+Everything that happens in one turn (the callbacks of one poll) is collected; when the turn ends, the records go to the
+journal with one write(2), and only then the requests they admit are sent to providers and the answers they settle to
+clients. So nothing leaves before it is booked, and nothing here may be cut off by an await.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Protocol
 
-from pointsman.core.entry import Admitted, AttemptRow, Settled, encode_record
-from pointsman.core.pricing import Charge, ChargeState
-from pointsman.observe.metrics import Finished, Metrics
+from pointsman.core.entry import Admitted, Record, Settled, encode_records
+from pointsman.gateway.edge import Edge
+from pointsman.observe.metrics import Metrics
 from pointsman.stores.journal import Journal, JournalError
 
-_WORST: dict[ChargeState, int] = {"measured": 0, "estimated": 1, "unpriced": 2}
+MAX_BATCH = 512  # records of one write
+
+
+class Sender(Protocol):
+    """What waits for its Admitted record."""
+
+    def booked(self) -> None: ...
+    def unbooked(self, error: JournalError) -> None: ...
 
 
 class Books:
-    """Write the two records of each request and count it."""
+    """Collect the records of a turn, write them, and let go what waited."""
 
     def __init__(self, journal: Journal, metrics: Metrics) -> None:
         self.journal = journal
         self.metrics = metrics
+        self._records: list[Record] = []
+        self._senders: list[Sender] = []
+        self._answers: list[tuple[Edge, bytes]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    def admit(self, record: Admitted) -> None:
-        """Write the Admitted record before the first send. Raise JournalError when it cannot be kept: then the request
-        must not be sent."""
-        journal = self.journal
-        if journal.full:
-            journal.check_bound()
-            if journal.full:
-                raise JournalError("the journal has reached its bound: the ledger pump is behind")
-        journal.append(encode_record(record))
+    def admit(self, record: Admitted, sender: Sender) -> None:
+        """Keep the Admitted record; `sender` hears `booked` when it is written, before the next poll. Raise JournalError
+        when no record can be kept."""
+        if self.journal.full:
+            self._check()
+        if not self._records:
+            self._begin()
+        self._records.append(record)
+        self._senders.append(sender)
 
-    def settle(self, route: str, settled: Settled) -> None:
-        """Write the Settled record and count the request.
+    def settle(self, record: Settled, edge: Edge, answer: bytes) -> None:
+        """Keep the Settled record and the last bytes of the answer, which leave after it is written."""
+        if not self._records:
+            self._begin()
+        self._records.append(record)
+        self._answers.append((edge, answer))
+        self.metrics.noted.append(record)
 
-        The write may wait for the end of the loop's turn, which is still before the answer's bytes leave (the loop sends
-        what was written in a turn when the turn ends), so that one write(2) serves all that ended together.
-        """
-        if not self.journal.has_put_off:
-            asyncio.get_running_loop().call_soon(self.flush)
-        self.journal.put_off(encode_record(settled))
-        self.metrics.note(Finished(route, settled))
+    def turn(self) -> None:
+        """End the turn: write the records, then let go what waited."""
+        records, senders, answers = self._records, self._senders, self._answers
+        self._records, self._senders, self._answers = [], [], []
+        lost: JournalError | None = None
+        for at in range(0, len(records), MAX_BATCH):
+            try:
+                self.journal.append(encode_records(records[at : at + MAX_BATCH]))
+            except JournalError as error:
+                lost = error
+        if lost is not None:
+            self._lost(lost, records)
+        for edge, answer in answers:
+            if edge.current is not None:
+                edge.write(answer)
+                edge.finish()
+        for sender in senders:
+            if lost is None:
+                sender.booked()
+            else:
+                sender.unbooked(lost)
 
-    def flush(self) -> None:
-        """Write what was put off. An error is reported, never raised: the Admitted records stand, so these requests are
-        booked as recovered."""
-        try:
-            self.journal.flush()
-        except JournalError as error:
-            self.metrics.journal_errors += 1
-            print(f"pointsman: settlements could not be written: {error}", file=sys.stderr)
+    def _check(self) -> None:
+        self.journal.check_bound()
+        if self.journal.full:
+            raise JournalError("the journal has reached its bound: the ledger pump is behind")
 
+    def _begin(self) -> None:
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        loop.call_soon(self.turn)
 
-def total_of(rows: list[AttemptRow]) -> Charge:
-    """Return the sum of the attempts' charges: unpriced if any is, estimated if any is."""
-    if len(rows) == 1:
-        row = rows[0]
-        return Charge(row.charge_nano if row.charge_nano >= 0 else None, row.charge_state)
-    state: ChargeState = "measured"
-    nano = 0
-    for row in rows:
-        nano += max(0, row.charge_nano)
-        if _WORST[row.charge_state] > _WORST[state]:
-            state = row.charge_state
-    return Charge(None if state == "unpriced" else nano, state)
+    def _lost(self, error: JournalError, records: list[Record]) -> None:
+        """Report records that could not be written. Those settled stand as admitted, so they are booked as recovered."""
+        self.metrics.journal_errors += 1
+        print(f"pointsman: {len(records)} records could not be written: {error}", file=sys.stderr)

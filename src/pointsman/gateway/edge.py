@@ -1,53 +1,54 @@
 """Edge: the HTTP/1.1 server; one of the two files that speak HTTP (DESIGN section 6). Parsing stays with httptools.
 
-A connection reads requests and hands each complete one to the dispatcher; one is answered at a time, in order. Every bound
-stands in `core.policy.Limits`; the worker's sweep calls `overdue` so that no wait here needs a timer of its own.
+A connection reads requests and hands each complete one to the worker; one is answered at a time, in order. The parser
+fills plain containers (header names and values, body parts) without a call of ours for each. Every bound stands in
+`core.policy.Limits`; the worker's sweep calls `overdue`, so that no wait here needs a timer of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from hmac import compare_digest
 from typing import Protocol, cast
 
 import httptools
 
 from pointsman.core.policy import Limits
-from pointsman.gateway.answers import refusal
+from pointsman.gateway.headers import Wanted
 
-WANTED = {
-    b"authorization": "authorization",
-    b"x-api-key": "x-api-key",
-    b"api-key": "api-key",
-    b"x-request-id": "x-request-id",
-    b"x-stainless-read-timeout": "x-stainless-read-timeout",
-    b"x-stainless-retry-count": "x-stainless-retry-count",
-    b"content-encoding": "content-encoding",
-    b"content-length": "content-length",
-    b"expect": "expect",
-    b"openai-beta": "openai-beta",
-    b"traceparent": "traceparent",
-    b"upgrade": "upgrade",
-}
-_NAMES: dict[bytes, str] = {}  # header name as it came -> its lower-case name if wanted, else ""; bounded below
-_MAX_NAMES = 512
+WANTED = Wanted(
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-request-id",
+    "x-stainless-read-timeout",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "openai-beta",
+    "traceparent",
+)
 MAX_PIPELINED = 16
+MAX_TRAILERS = 32
 HIGH_WATER = 64 * 1024
+LEAST_BYTES_PER_MS = 64  # a body that comes slower than this, beyond limits.body_ms, is not waited for
+END_OF_HEAD = b"\r\n\r\n"
 
 
 class Incoming:
-    """One request as it came: method, target, the wanted headers, body. `refused` is an answer decided before the body."""
+    """One request as it came: method, target, the wanted headers, body. `refused` is an answer decided without the body."""
 
-    method = b""
-    target = b""
     body = b""
     ready_ms = 0.0  # when its last byte was there
     caller: object | None = None
     refused: bytes | None = None
     close = False
 
-    def __init__(self) -> None:
-        self.headers: dict[str, bytes] = {}
+    def __init__(self, method: bytes, target: bytes, headers: dict[str, bytes]) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
 
 
 class Work(Protocol):
@@ -56,7 +57,6 @@ class Work(Protocol):
     def client_gone(self) -> None: ...
     def client_paused(self) -> None: ...
     def client_resumed(self) -> None: ...
-    def shut_down(self) -> None: ...
 
 
 class Dispatcher(Protocol):
@@ -64,9 +64,11 @@ class Dispatcher(Protocol):
 
     limits: Limits
     draining: bool
+    generation: object  # of the keys: another one, another look-up
 
     def now_ms(self) -> float: ...
-    def admit(self, incoming: Incoming) -> bytes | None: ...
+    def admit(self, incoming: Incoming, *, close: bool = False) -> bytes | None: ...
+    def refusal(self, status: int, message: str, code: str, *, close: bool) -> bytes: ...
     def dispatch(self, edge: Edge, incoming: Incoming) -> Work | None: ...
     def opened(self, edge: Edge) -> bool: ...
     def closed(self, edge: Edge) -> None: ...
@@ -75,27 +77,33 @@ class Dispatcher(Protocol):
 class Edge(asyncio.Protocol):
     """Serve one client connection."""
 
-    __slots__ = (
-        "_head_bytes", "_in_head", "_incoming", "_parser", "_parts", "_paused_ms", "_pipeline", "_size",
-        "_stalled_bytes", "closing", "current", "due_ms", "transport", "work", "worker",
-    )  # fmt: skip
+    transport: asyncio.Transport
+    work: Work | None = None
+    current: Incoming | None = None  # the request being answered
+    due_ms = 0.0  # when the present wait for the client ends; 0.0: not yet set
+    closing = False
+    _in_head = True  # of the request being read
+    _head_bytes = 0  # of a head that did not come in one piece
+    _body_bytes = 0
+    _head_names = 0
+    _admitted: Incoming | None = None  # its caller was looked at before its body was there
+    _credential = b"\0"  # what the last request on this connection showed, and who that was
+    _caller: object | None = None
+    _generation: object | None = None
+    _paused_ms = 0.0
+    _stalled_bytes = 0
 
     def __init__(self, worker: Dispatcher) -> None:
         self.worker = worker
-        self.transport: asyncio.Transport
-        self.work: Work | None = None
-        self.current: Incoming | None = None  # the request being answered
-        self.due_ms = 0.0  # when the wait for the client's next bytes ends
-        self.closing = False
-        self._incoming: Incoming | None = None  # the request being read
-        self._parser = httptools.HttpRequestParser(self)
+        self._headers: dict[bytes, bytes] = {}
+        self._url: list[bytes] = []
         self._parts: list[bytes] = []
-        self._size = 0
-        self._head_bytes = 0
-        self._in_head = False
-        self._pipeline: deque[Incoming] = deque()
-        self._paused_ms = 0.0
-        self._stalled_bytes = 0
+        self._ready: deque[Incoming] = deque()
+        # The parser calls these by name; a container's own method costs no frame.
+        self.on_header = self._headers.__setitem__
+        self.on_url = self._url.append
+        self.on_body = self._parts.append
+        self._parser = httptools.HttpRequestParser(self)
 
     # --- asyncio.Protocol
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -108,16 +116,24 @@ class Edge(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closing:
             return
+        limit = self.worker.limits.header_bytes
+        if self._in_head and len(data) > limit and data.find(END_OF_HEAD, 0, limit) < 0:
+            self._refuse_head()
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._refuse(426, "protocol upgrades are not supported", "upgrade_not_supported")
-        except httptools.HttpParserCallbackError:
-            raise  # a fault of ours: the loop logs it and drops the connection, which settles the work
+            return
         except httptools.HttpParserError:
             self._refuse(400, "the request is not valid HTTP/1.1", "invalid_http")
-        if self._incoming is not None:
+            return
+        if not self._ready:
             self._wait_for_more(len(data))
+        elif self.current is None:
+            self._answer(self._ready.popleft())
+        elif len(self._ready) > MAX_PIPELINED:
+            self.abort()
 
     def eof_received(self) -> bool:
         return False
@@ -125,7 +141,8 @@ class Edge(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.closing = True
         self.worker.closed(self)
-        self._pipeline.clear()
+        self._ready.clear()
+        del self._parser  # it holds our methods: a cycle less
         if self.work is not None:
             work, self.work = self.work, None
             work.client_gone()
@@ -142,66 +159,23 @@ class Edge(asyncio.Protocol):
             self.work.client_resumed()
 
     # --- httptools callbacks
-    def on_message_begin(self) -> None:
-        self._incoming = Incoming()
-        self._parts = []
-        self._size = self._head_bytes = 0
-        self._in_head = True
-        self.due_ms = 0.0
-
-    def on_url(self, url: bytes) -> None:
-        incoming = self._incoming
-        assert incoming is not None
-        incoming.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        known = _NAMES.get(name)
-        if known is None:
-            known = _learn(name)
-        self._head_bytes += len(name) + len(value)
-        if known:
-            assert self._incoming is not None
-            self._incoming.headers[known] = value
-
     def on_headers_complete(self) -> None:
-        incoming, parser = self._incoming, self._parser
-        assert incoming is not None
-        incoming.method = parser.get_method()
         self._in_head = False
-        limits, headers = self.worker.limits, incoming.headers
-        if self._head_bytes > limits.header_bytes:
-            self._refuse_head()
-            return
-        length = headers.get("content-length")
-        if length is not None and int(length) > limits.body_bytes:
-            self._refuse_body()
-            return
-        incoming.refused = self.worker.admit(incoming)
-        if "expect" in headers and incoming.refused is None and not self.closing:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_body(self, body: bytes) -> None:
-        self._size += len(body)
-        if self._size > self.worker.limits.body_bytes:
-            self._refuse_body()
-        elif self._incoming is not None and self._incoming.refused is None:
-            self._parts.append(body)
+        self._head_names = len(self._headers)
 
     def on_message_complete(self) -> None:
-        incoming, self._incoming = self._incoming, None
-        if incoming is None or self.closing:
-            return
-        incoming.ready_ms = self.worker.now_ms()
+        incoming = self._admitted or self._incoming()
+        self._admitted = None
         parts = self._parts
         incoming.body = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._parts = []
         incoming.close = not self._parser.should_keep_alive()
-        if self.current is None:
-            self._answer(incoming)
-        elif len(self._pipeline) < MAX_PIPELINED:
-            self._pipeline.append(incoming)
-        else:
-            self.abort()
+        incoming.ready_ms = self.worker.now_ms()
+        parts.clear()
+        self._headers.clear()
+        self._in_head = True
+        self._head_bytes = self._body_bytes = 0
+        self.due_ms = 0.0
+        self._ready.append(incoming)
 
     # --- towards whatever answers
     def write(self, data: bytes) -> None:
@@ -215,10 +189,13 @@ class Edge(asyncio.Protocol):
             return
         if incoming is None or incoming.close or self.worker.draining:
             self.close()
-            return
-        self.due_ms = 0.0
-        if self._pipeline:
-            self._answer(self._pipeline.popleft())
+        elif self._ready:
+            self._answer(self._ready.popleft())
+
+    def close(self) -> None:
+        """Close once what was written has left."""
+        self.closing = True
+        self.transport.close()
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -233,24 +210,51 @@ class Edge(asyncio.Protocol):
                 self._stalled_bytes, self._paused_ms = left, now_ms
             elif now_ms - self._paused_ms > self.worker.limits.write_stall_ms:
                 self.abort()  # connection_lost tells the work that its client is gone
+        elif self.current is not None:
+            self.due_ms = 0.0
         elif not self.due_ms:
             self.due_ms = now_ms + self.worker.limits.keepalive_ms
-        elif now_ms > self.due_ms and self.current is None:
-            if self._incoming is not None:
-                self._refuse(408, "the request did not arrive in time", "request_timeout")
-            else:
+        elif now_ms > self.due_ms:
+            if self.idle():
                 self.close()
+            else:
+                self._refuse(408, "the request did not arrive in time", "request_timeout")
+
+    def takes_chunks(self) -> bool:
+        """Tell whether the client of the current request reads the chunked transfer coding."""
+        return bool(self._parser.get_http_version() != "1.0")
 
     def idle(self) -> bool:
-        return self.current is None and self._incoming is None
+        """Tell whether no request is being read or answered."""
+        return self.current is None and self._in_head and not self._head_bytes
 
     # --- inside
+    def _incoming(self) -> Incoming:
+        url = self._url
+        target = url[0] if len(url) == 1 else b"".join(url)
+        url.clear()
+        return Incoming(self._parser.get_method(), target, WANTED.of(self._headers))
+
     def _answer(self, incoming: Incoming) -> None:
         self.current = incoming
-        if incoming.refused is not None:
-            self.transport.write(incoming.refused)
-            self.finish()
-            return
+        headers, worker = incoming.headers, self.worker
+        credential = headers.get("authorization", b"")
+        if (
+            compare_digest(credential, self._credential)
+            and self._generation is worker.generation
+            and "content-encoding" not in headers
+        ):
+            incoming.caller = self._caller  # the same as before on this connection
+        else:
+            refused = incoming.refused
+            if incoming.caller is None and refused is None:
+                refused = worker.admit(incoming)
+            if refused is not None:
+                self.transport.write(refused)
+                self.finish()
+                return
+            if credential:
+                self._credential, self._caller, self._generation = credential, incoming.caller, worker.generation
         work = self.worker.dispatch(self, incoming)
         if self.current is incoming:  # not answered within the call
             self.work = work
@@ -259,11 +263,37 @@ class Edge(asyncio.Protocol):
         """Bound the wait for, and the size of, a request that has not wholly arrived."""
         limits = self.worker.limits
         if self._in_head:
-            self._head_bytes += size  # a head that never ends is not seen by on_header
-            if self._head_bytes > 2 * limits.header_bytes:
+            self._head_bytes += size
+            if self._head_bytes > limits.header_bytes:
                 self._refuse_head()
-        if not self.due_ms:
-            self.due_ms = self.worker.now_ms() + (limits.header_ms if self._in_head else limits.body_ms)
+            if not self.due_ms:
+                self.due_ms = self.worker.now_ms() + limits.header_ms
+            return
+        self._body_bytes += size
+        if self._admitted is None and not self._look_before_body():
+            return
+        if self._body_bytes > limits.body_bytes + limits.header_bytes:
+            self._refuse_body()
+        elif len(self._headers) > self._head_names + MAX_TRAILERS:
+            self._refuse_head()
+
+    def _look_before_body(self) -> bool:
+        """Decide from the head alone: who calls, how much will come. Return whether to read on (S2)."""
+        limits = self.worker.limits
+        incoming = self._admitted = self._incoming()
+        length = int(incoming.headers.get("content-length", b"0"))
+        if length > limits.body_bytes:
+            self._refuse_body()
+            return False
+        incoming.refused = self.worker.admit(incoming, close=self.current is None)
+        if incoming.refused is not None and self.current is None:
+            self.transport.write(incoming.refused)
+            self.close()
+            return False
+        if "expect" in incoming.headers:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.due_ms = self.worker.now_ms() + limits.body_ms + length / LEAST_BYTES_PER_MS
+        return True
 
     def _refuse_head(self) -> None:
         self._refuse(431, "the request's headers are larger than the limit", "headers_too_large")
@@ -276,19 +306,8 @@ class Edge(asyncio.Protocol):
         """Answer a request that cannot be read further, and close."""
         if self.closing:
             return
-        self._incoming = None
         if self.current is None:
-            self.transport.write(refusal(status, message, code, close=True))
-        self.close()
-
-    def close(self) -> None:
-        """Close once what was written has left."""
-        self.closing = True
-        self.transport.close()
-
-
-def _learn(name: bytes) -> str:
-    known = WANTED.get(name.lower(), "")
-    if len(_NAMES) < _MAX_NAMES:
-        _NAMES[name] = known
-    return known
+            self.transport.write(self.worker.refusal(status, message, code, close=True))
+            self.close()
+        else:
+            self.abort()  # its answer would come before that of the request under way

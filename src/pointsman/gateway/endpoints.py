@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import msgspec
+from msgspec import UNSET
 
-from pointsman.core.decide import Snapshot, decide
+from pointsman.core.decide import first
 from pointsman.core.entry import Admitted
 from pointsman.core.ids import request_id
-from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.policy import Key
-from pointsman.core.request import Request, names_of
+from pointsman.core.request import Request
+from pointsman.core.strategy import Snapshot
 from pointsman.dialects.base import WireError
 from pointsman.dialects.relay_request import Head, read_features, read_head
 from pointsman.gateway.answers import refusal, response
@@ -21,7 +23,6 @@ from pointsman.gateway.exchange import Exchange
 from pointsman.stores.journal import JournalError
 
 if TYPE_CHECKING:
-    from pointsman.core.decide import Plan
     from pointsman.gateway.worker import Worker
 
 Handler = Callable[["Worker", Edge, Incoming], Work | None]
@@ -29,65 +30,47 @@ MAX_CLIENT_TIMEOUT_S = 86_400.0
 
 
 def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
-    """Answer POST /v1/chat/completions: parse, decide, book, send."""
-    received_ms = worker.now_ms()
-    body = incoming.body
+    """Answer POST /v1/chat/completions: read, decide, book, send."""
+    live, body, key = worker.live, incoming.body, incoming.caller
+    received_ms = live.clock.now_ms()
+    assert isinstance(key, Key)
     try:
         head = read_head(body)
         features = read_features(head, body)
     except WireError as error:
         return refuse(worker, edge, 400, str(error), "invalid_request")
-    world, live = worker.live.world, worker.live
-    options = world.options.get(head.model)
-    key = incoming.caller
-    assert isinstance(key, Key)
-    if options is None or not _may(key, head.model):
-        message = f"the model `{head.model[:200]}` does not exist or this key may not use it; GET /v1/models lists them"
+    world, name = live.world, head.model
+    options = world.options.get(name)
+    if options is None or not (key.routes is None or name in key.routes):
+        message = f"the model `{name[:200]}` does not exist or this key may not use it; GET /v1/models lists them"
         return refuse(worker, edge, 404, message, "model_not_found", param="model")
-    at_ms = live.clock.wall_ms()
-    bits = live.draw(144)
+    headers, clock = incoming.headers, live.clock
+    at_ms = clock.wall_ms()
+    usual = head.pointsman is UNSET and "x-stainless-read-timeout" not in headers
     request = Request(
-        request_id(at_ms, bits >> 64),
+        request_id(at_ms, live.draw(64)),
         "chat",
         options.route.name,
         features,
         received_ms,
-        received_ms + _deadline_ms(incoming, head, options.total_ms),
+        received_ms + (options.total_ms if usual else _deadline_ms(headers, head, options.total_ms)),
         head.service_tier,
-        head.pointsman.attempts if head.pointsman is not None else None,
+        None if usual else head.router.attempts,
     )
-    states = live.states
-    snapshot = Snapshot(
-        world.version, received_ms, bits & 0xFFFFFFFFFFFFFFFF, tuple([states[d] for d in options.deployments])
-    )
-    plan, decision = decide(request, options, snapshot, world.strategies[options.route.name])
-    client_id = incoming.headers.get("x-request-id")
-    record = Admitted(
-        request.id,
-        client_id.decode("latin-1") if client_id is not None else "",
-        at_ms,
-        key.name,
-        key.project,
-        key.team,
-        key.organisation,
-        "chat",
-        features.stream,
-        head.model,
-        world.version,
-        plan.hold_nano,
-        decision,
-    )
+    snapshot = Snapshot(world.version, received_ms, live.random(), options.states_of(live.states), live.calm)
+    position = first(request, options, snapshot)
+    exchange = Exchange(worker, edge, incoming, head, (options, request, snapshot))
+    client_id = headers.get("x-request-id")
+    record = Admitted(request, "" if client_id is None else client_id.decode("latin-1"), at_ms, key.who, name, snapshot)
     try:
-        worker.books.admit(record)
+        worker.books.admit(record, exchange)
     except JournalError as error:
-        return refuse(
-            worker, edge, 503, f"the request cannot be booked, so it is not sent: {error}", "ledger_unavailable"
-        )
-    exchange = Exchange(worker, world, edge, incoming, head)
-    if plan.steps:
-        exchange.begin(request, plan, decision, worker.now_ms())
+        message = f"the request cannot be booked, so it is not sent: {error.args[-1]}"
+        return refuse(worker, edge, 503, message, "ledger_unavailable")
+    if position < 0:
+        exchange.nobody(clock.now_ms())
     else:
-        exchange.nobody(request, plan, decision, _stands_in_the_way(plan, request))
+        exchange.begin(position, clock.now_ms())
     return exchange
 
 
@@ -95,14 +78,14 @@ def _may(key: Key, route: str) -> bool:
     return key.routes is None or route in key.routes
 
 
-def _deadline_ms(incoming: Incoming, head: Head, most_ms: float) -> float:
+def _deadline_ms(headers: dict[str, bytes], head: Head, most_ms: float) -> float:
     """Return the time the request has: the route's, or less when the client says that it waits less.
 
     The SDKs' read timeout bounds the whole wait only when the answer comes in one piece; of a stream it bounds each gap.
     """
-    if head.pointsman is not None and head.pointsman.timeout_ms is not None:
-        return min(most_ms, float(max(1, head.pointsman.timeout_ms)))
-    said = incoming.headers.get("x-stainless-read-timeout")
+    if head.router.timeout_ms is not None:
+        return min(most_ms, float(max(1, head.router.timeout_ms)))
+    said = headers.get("x-stainless-read-timeout")
     if said is None or head.stream:
         return most_ms
     try:
@@ -110,24 +93,6 @@ def _deadline_ms(incoming: Incoming, head: Head, most_ms: float) -> float:
     except ValueError:  # the SDKs also send words such as NOT_GIVEN
         return most_ms
     return min(most_ms, seconds * 1000.0) if 0.0 < seconds < MAX_CLIENT_TIMEOUT_S else most_ms
-
-
-def _stands_in_the_way(plan: Plan, request: Request) -> Outcome:
-    """Return the Outcome of a request for which no deployment could be tried."""
-    if plan.wait_ms:
-        kind = Kind.RATE_LIMITED if plan.refused == "cooling" else Kind.OVERLOADED
-        message = f"no deployment of `{request.route}` can be tried now ({plan.refused})"
-        return Outcome(kind, 0, message, int(plan.wait_ms))
-    features = request.features
-    if plan.refused == "context":
-        message = f"about {features.input_tokens} input tokens do not fit any model of `{request.route}`"
-        return Outcome(Kind.CONTEXT_LENGTH, 0, message)
-    wants = {
-        "capability": f"no model of `{request.route}` is known to take: {', '.join(names_of(features.needs))}",
-        "output": f"no model of `{request.route}` gives {features.output_tokens} output tokens",
-        "unpriced": f"`{request.route}` forbids models whose price is unknown",
-    }
-    return Outcome(Kind.UNSUPPORTED, 0, wants.get(plan.refused, f"no deployment of `{request.route}`: {plan.refused}"))
 
 
 def models(worker: Worker, edge: Edge, incoming: Incoming) -> None:
@@ -152,7 +117,7 @@ def model(worker: Worker, edge: Edge, incoming: Incoming) -> None:
 def _model(worker: Worker, name: str) -> dict[str, object]:
     world = worker.live.world
     route = world.options[name].route
-    deployments = [world.policy.deployments[d] for d in world.options[name].deployments]
+    deployments = [world.policy.deployments[o.deployment] for o in world.options[name].options]
     windows = [d.facts.context_tokens for d in deployments if d.facts.context_tokens]
     return {
         "id": name,
@@ -188,7 +153,7 @@ def health(worker: Worker, edge: Edge, incoming: Incoming) -> None:
 
 def metrics(worker: Worker, edge: Edge, incoming: Incoming) -> None:
     """Answer GET /metrics with the counters of all workers."""
-    edge.write(response(200, worker.scrape(), kind=b"text/plain; version=0.0.4; charset=utf-8"))
+    edge.write(response(200, worker.scrape(), kind="text/plain; version=0.0.4; charset=utf-8"))
     edge.finish()
 
 
@@ -214,12 +179,12 @@ CHAT_TARGETS = {b"/v1/chat/completions": chat, b"/chat/completions": chat}
 
 def path_of(incoming: Incoming) -> str:
     """Return the path without `/v1` and query: both spellings are one endpoint."""
-    path = incoming.target.split(b"?", 1)[0].decode("latin-1")
+    path = unquote(incoming.target.split(b"?", 1)[0].decode("latin-1"))
     return path[3:] if path.startswith("/v1/") else path
 
 
-def find(incoming: Incoming) -> Handler | tuple[int, str, str]:
-    """Return the handler of a request, or status, message and code of the refusal."""
+def find(incoming: Incoming) -> Handler | tuple[int, str, str, str | None]:
+    """Return the handler of a request, or status, message, code and parameter of the refusal."""
     if incoming.method == b"POST":
         known = CHAT_TARGETS.get(incoming.target)
         if known is not None:
@@ -233,8 +198,8 @@ def find(incoming: Incoming) -> Handler | tuple[int, str, str]:
         return handler
     if path in _PATHS:
         allowed = ", ".join(sorted(m.decode() for m, p in ROUTES if p == path))
-        return 405, f"{path} takes {allowed}", "method_not_allowed"
-    return 404, f"no such endpoint: {path[:200]}", "endpoint_not_found"
+        return 405, f"{path} takes {allowed}", "method_not_allowed", allowed
+    return 404, f"no such endpoint: {path[:200]}", "endpoint_not_found", None
 
 
 def reply(edge: Edge, status: int, value: object) -> None:

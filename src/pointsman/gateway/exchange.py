@@ -1,7 +1,7 @@
 """Exchange: the driver of one Run: sends attempts, relays the answer, settles. Callbacks only: no task, no await.
 
-Its life: `begin` (the Admitted record is written) -> `_apply` an effect -> `_send` -> the connection calls the Sink methods ->
-`_attempt_ended` -> the next effect ... -> `_settle`, exactly once, synchronously, whatever ended it.
+Its life: `begin` -> `_send` -> `booked` (the Admitted record is written) -> the connection calls the Sink methods ->
+`_attempt_ended` -> the next effect of the Run ... -> `_settle`, exactly once, synchronously, whatever ended it.
 """
 
 from __future__ import annotations
@@ -12,29 +12,30 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import structs
 
 from pointsman.core.chat import ChatRequest
-from pointsman.core.decide import Decision, Plan
+from pointsman.core.decide import decide
 from pointsman.core.entry import AttemptRow, Settled
-from pointsman.core.outcome import BILLABLE, CLASSES, Blame, Kind, Outcome
-from pointsman.core.pricing import NOTHING, charge
+from pointsman.core.options import Options, Step
+from pointsman.core.outcome import BILLABLE, CLASSES, Kind, Outcome
 from pointsman.core.request import Request
 from pointsman.core.run import Effect, Run, Send, Stop
-from pointsman.core.usage import NO_USAGE, Usage
+from pointsman.core.strategy import Snapshot
+from pointsman.core.usage import Usage
 from pointsman.dialects.base import WireError
-from pointsman.dialects.relay_reply import RelayStream, read_reply
 from pointsman.dialects.relay_request import Head
-from pointsman.dialects.translate import TranslateStream
 from pointsman.gateway import answers
-from pointsman.gateway.books import total_of
+from pointsman.gateway.attempt import Attempt, Pipe, estimated_tokens
 from pointsman.gateway.edge import Edge, Incoming
-from pointsman.gateway.upstream import Connection
-from pointsman.gateway.world import CALLER_DIALECT, Endpoint, World
+from pointsman.gateway.refusals import failure_body, failure_headers, in_the_way
+from pointsman.gateway.upstream import Connection, RawHeaders, lower
+from pointsman.gateway.world import CALLER_DIALECT
+from pointsman.stores.journal import JournalError
 
 if TYPE_CHECKING:
     from pointsman.gateway.books import Books
     from pointsman.gateway.live import Live
 
 _OK = Outcome(Kind.OK, 200)
-LARGE_BYTES = 32 * 1024  # the loop may send more than this within its turn, before what was put off is written
+Case = tuple[Options, Request, Snapshot]  # all that `decide` takes
 
 
 class Shell(Protocol):
@@ -50,93 +51,108 @@ class Shell(Protocol):
 class Exchange:
     """Carry one admitted request from decision to settlement. Times are milliseconds of the monotonic clock."""
 
-    committed = False  # content has reached the client: nothing is tried again
+    committed = False  # content has reached the client: nothing is tried again (I8)
     settled = False
+    decided_ms = 0.0
     first_ms = 0.0  # first content towards the client
     due_ms = 0.0  # when the present wait ends
     progress = False  # content came since the last sweep
     upstream_ms = 0.0  # spent waiting for providers
-    pipe: RelayStream | TranslateStream | None = None
-    run: Run
-    send: Send
-    endpoint: Endpoint
+    attempt: Attempt | None = None  # under way
+    step: Step | None = None  # of the last attempt
+    _run: Run | None = None  # made when the first attempt fails
     _chat: ChatRequest | None = None
+    _data = b""  # an encoded request that waits for its Admitted record
     _connection: Connection | None = None
     _connecting: asyncio.Task[None] | None = None
     _timer: asyncio.TimerHandle | None = None
     _held_bytes = 0
     _paused = False
-    _open = False  # an attempt is under way
-    _started_ms = 0.0  # of that attempt, like the next three
-    _connected_ms = 0.0
-    _answered_ms = 0.0
-    _status = 0
+    _plain = False  # the client speaks HTTP/1.0: the end of the connection ends the stream
+    _booked = False
 
-    def __init__(self, shell: Shell, world: World, edge: Edge, incoming: Incoming, head: Head) -> None:
+    def __init__(self, shell: Shell, edge: Edge, incoming: Incoming, head: Head, case: Case) -> None:
         self.shell = shell
-        self.world = world
         self.edge = edge
         self.incoming = incoming
         self.head = head
+        self.world = shell.live.world
+        self.options, self.request, self.snapshot = case
         self.streams = head.stream is True
         self.rows: list[AttemptRow] = []
 
-    def begin(self, request: Request, plan: Plan, decision: Decision, decided_ms: float) -> None:
-        """Start the Run of a Plan that has steps."""
-        self.request, self.plan, self.decision, self.decided_ms = request, plan, decision, decided_ms
-        self.run = Run(plan)
+    def begin(self, position: int, now_ms: float) -> None:
+        """Send to the candidate at `position`, the one that is first in the decision."""
+        self.decided_ms = now_ms
         self.shell.active.add(self)
-        self.send = self.run.begin(decided_ms)
-        self._send(decided_ms)
+        self._send(self.options.steps[position], now_ms)
 
-    def nobody(self, request: Request, plan: Plan, decision: Decision, outcome: Outcome) -> None:
-        """End at once: no deployment could be tried. The request is booked like any other, with no attempt."""
-        now_ms = self.shell.now_ms()
-        self.request, self.plan, self.decision, self.decided_ms = request, plan, decision, now_ms
-        self._fail(outcome, now_ms)
+    def nobody(self, now_ms: float) -> None:
+        """End at once: no deployment can be tried. The request is booked like any other, with no attempt."""
+        self.decided_ms = now_ms
+        plan, _ = decide(self.request, self.options, self.snapshot)
+        self._fail(in_the_way(plan, self.request), now_ms)
+
+    # --- Sender: what the books tell us
+    def booked(self) -> None:
+        """Send what waited for the Admitted record."""
+        self._booked = True
+        connection = self._connection
+        if connection is not None and connection.sink is self:
+            data, self._data = self._data, b""
+            connection.call(self, data)
+
+    def unbooked(self, error: JournalError) -> None:
+        """Refuse: what cannot be booked is not sent."""
+        if self.settled:
+            return
+        self.settled = True
+        self.shell.active.discard(self)
+        self._stop_waiting()
+        message = f"the request cannot be booked, so it is not sent: {error.args[-1]}"
+        self.edge.write(answers.refusal(503, message, "ledger_unavailable", request_id=self.request.id))
+        self.edge.finish()
 
     # --- effects
     def _apply(self, effect: Effect, now_ms: float) -> None:
         if isinstance(effect, Stop):
             self._fail(effect.final, now_ms)
-            return
-        self.send = effect
-        if effect.delay_ms > 0.0:
-            self.due_ms = self.plan.deadline_ms
-            self._timer = asyncio.get_running_loop().call_later(effect.delay_ms / 1000.0, self._send_later)
+        elif effect.delay_ms > 0.0:
+            self.due_ms = self.request.deadline_ms
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(effect.delay_ms / 1000.0, self._send_later, effect)
         else:
-            self._send(now_ms)
+            self._send(effect.step, now_ms, fresh=effect.fresh)
 
-    def _send_later(self) -> None:
+    def _send_later(self, effect: Send) -> None:
         self._timer = None
-        self._send(self.shell.now_ms())
+        self._send(effect.step, self.shell.now_ms(), fresh=effect.fresh)
 
-    def _send(self, now_ms: float) -> None:
-        send = self.send
-        deployment = send.step.deployment
-        self.endpoint = endpoint = self.world.endpoints[deployment]
-        self._open = True
-        self._started_ms = now_ms
-        self._connected_ms = self._answered_ms = 0.0
-        self._status = 0
-        self.due_ms = now_ms + send.ttft_ms
-        self.shell.live.sending(deployment, self.due_ms)
-        connection = None if send.fresh else endpoint.origin.take(now_ms)
-        if connection is not None:
-            self._call(connection)
-        else:
+    def _send(self, step: Step, now_ms: float, *, fresh: bool = False) -> None:
+        endpoint = self.world.endpoints[step.deployment]
+        self.step = step
+        attempt = self.attempt = Attempt(step, endpoint, now_ms)
+        self.due_ms = now_ms + step.ttft_ms
+        if self.snapshot.states[step.position].ejections or self.rows:
+            self.shell.live.sending(step.deployment, self.due_ms)
+        connection = None if fresh else endpoint.origin.take(now_ms)
+        if connection is None:
             self._connecting = endpoint.origin.connect(self._connected)
+        else:
+            self._call(connection, attempt)
 
     def _connected(self, result: Connection | Outcome) -> None:
         self._connecting = None
-        self._connected_ms = self.shell.now_ms()
+        attempt = self.attempt
+        assert attempt is not None
+        attempt.connected_ms = self.shell.now_ms()
         if isinstance(result, Outcome):
             self._attempt_ended(result)
         else:
-            self._call(result)
+            self._call(result, attempt)
 
-    def _call(self, connection: Connection) -> None:
-        endpoint, incoming = self.endpoint, self.incoming
+    def _call(self, connection: Connection, attempt: Attempt) -> None:
+        endpoint, incoming = attempt.endpoint, self.incoming
         try:
             if endpoint.relays:
                 data = endpoint.relay(incoming.body, self.head, self.request.id, incoming.headers)
@@ -149,81 +165,69 @@ class Exchange:
             self._attempt_ended(Outcome(Kind.UNSUPPORTED, 0, str(error)))
             return
         if self.streams:
-            show = self.head.include_usage
-            if endpoint.relays:
-                self.pipe = RelayStream(show_usage=show)
-            else:
-                self.pipe = TranslateStream(endpoint.dialect, CALLER_DIALECT, show_usage=show)
+            attempt.open_pipe(show_usage=self.head.include_usage)
             self._held: list[bytes] = []
             self._held_bytes = 0
-        if len(data) > LARGE_BYTES:
-            self.shell.books.flush()
         self._connection = connection
-        connection.call(self, data)
+        if self._booked:
+            connection.call(self, data)
+        else:
+            connection.sink = self  # ours, and told of its loss
+            self._data = data
 
     # --- Sink: what the connection tells us
-    def on_reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
+    def on_reply(self, status: int, headers: RawHeaders, body: bytes) -> None:
         self._connection = None
-        self._answered_ms = self.shell.now_ms()
-        self._status = status
-        if status == 200 and not self.streams:
-            self._unary(headers, body)
+        attempt = self.attempt
+        assert attempt is not None
+        attempt.answered_ms = self.shell.now_ms()
+        attempt.status = status
+        if status != 200 or self.streams:
+            self._attempt_ended(self._classify(attempt, status, headers, body))
             return
-        outcome = self._classify(status, headers, body)
-        if outcome.kind is Kind.OK:
-            outcome = Outcome(Kind.BROKEN, status, "a stream was asked for and something else came")
-        self._attempt_ended(outcome)
-
-    def _classify(self, status: int, headers: dict[str, str], body: bytes) -> Outcome:
-        wall_s = self.shell.live.clock.wall_ms() / 1000
-        return self.endpoint.dialect.classify(status, headers, body, wall_s)
-
-    def _unary(self, headers: dict[str, str], body: bytes) -> None:
-        endpoint = self.endpoint
         try:
-            if endpoint.relays:
-                facts = read_reply(body)
-                failure, usage, served = facts.failure, facts.usage, facts.served_model
-            else:
-                reply = endpoint.dialect.decode_reply(body)
-                failure = None if reply.choices else Outcome(Kind.EMPTY, 200, "the reply has no choices")
-                usage, served = reply.usage or NO_USAGE, reply.model
-                body = CALLER_DIALECT.encode_reply(reply)
+            failure, usage, served, body = attempt.read_reply(body)
         except WireError as error:
-            failure = self._classify(200, headers, body)
-            if failure.kind is Kind.OK:
+            failure = self._classify(attempt, 200, headers, body)
+            if failure.kind is Kind.BROKEN:
                 failure = Outcome(Kind.BROKEN, 200, str(error))
-        if failure is not None:
-            if failure.kind is Kind.SERVER_ERROR:  # an error under status 200: its body says which (fault 24)
-                failure = self._classify(200, headers, body)
+        if failure is None:
+            self._answer(attempt, body, usage, served)
+        elif failure.kind is Kind.SERVER_ERROR:  # an error under status 200: its body says which (fault 24)
+            self._attempt_ended(self._classify(attempt, 200, headers, body))
+        else:
             self._attempt_ended(failure)
-            return
+
+    def _classify(self, attempt: Attempt, status: int, headers: RawHeaders, body: bytes) -> Outcome:
+        wall_s = self.shell.live.clock.wall_ms() / 1000
+        outcome = attempt.endpoint.dialect.classify(status, lower(headers), body, wall_s)
+        if outcome.kind is Kind.OK:
+            return Outcome(Kind.BROKEN, status, "something else came than was asked for")
+        return outcome
+
+    def _answer(self, attempt: Attempt, body: bytes, usage: Usage, served: str) -> None:
+        """Give the client a whole reply."""
         if usage.source == "unknown":
             usage = self._estimate(len(body))
-        now_ms = self.first_ms = self._answered_ms
-        self.run.committed = self.committed = True
-        charge_nano = self._end_attempt(Outcome(Kind.OK, 200, "", None, usage, served), now_ms)
-        edge, incoming = self.edge, self.incoming
-        edge.write(answers.unary(self._headers(charge_nano, now_ms), body, close=incoming.close))
-        self._settle(_OK, 200, now_ms)
-        edge.finish()
+        now_ms = self.first_ms = attempt.answered_ms
+        self.committed = True
+        charge_nano = self._end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, served), now_ms)
+        answer = answers.unary(self._headers(charge_nano, now_ms), body, close=self.incoming.close)
+        self._settle(_OK, 200, now_ms, answer)
 
     def on_stream(self, data: bytes) -> None:
-        pipe = self.pipe
-        assert pipe is not None
+        pipe = self._pipe()
         out = pipe.feed(data)
         if self.committed:
             self.progress = True
             if out:
-                self.edge.transport.write(b"%x\r\n%b\r\n" % (len(out), out))
-            if pipe.failure is not None:
-                self._cut(pipe.failure)
-        elif pipe.failure is not None:
-            self._cut(pipe.failure)
+                self.edge.transport.write(out if self._plain else b"%x\r\n%b\r\n" % (len(out), out))
         elif pipe.content:
             self._commit(out)
-        else:
+        elif pipe.failure is None:
             self._hold(out)
+        if pipe.failure is not None:
+            self._cut(pipe.failure)
 
     def _hold(self, out: bytes) -> None:
         """Keep what comes before the first content: it does not commit (faults 41-43)."""
@@ -234,41 +238,58 @@ class Exchange:
 
     def on_stream_end(self) -> None:
         self._connection = None
-        pipe = self.pipe
-        assert pipe is not None
-        outcome = pipe.close()
+        attempt, pipe = self.attempt, self._pipe()
+        assert attempt is not None
+        out, outcome = pipe.close()
+        if self.committed:
+            if out:
+                self.edge.write(self._framed(out))
+        elif outcome.kind is Kind.OK or pipe.content:
+            self._commit(out)
         if outcome.kind is not Kind.OK:
             self._attempt_ended(outcome)
             return
-        if not self.committed:
-            self._commit(b"")
         now_ms = self.shell.now_ms()
-        usage = pipe.usage if pipe.usage.source != "unknown" else self._estimate(pipe.estimated_output_bytes)
-        self._end_attempt(Outcome(Kind.OK, 200, "", None, usage, pipe.served_model), now_ms)
-        self.edge.write(answers.LAST_CHUNK)
-        self._settle(_OK, 200, now_ms)
-        self.edge.finish()
+        usage = pipe.usage if pipe.usage.source != "unknown" else self._estimate(pipe.text_bytes)
+        self._end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, pipe.served_model), now_ms)
+        self._settle(_OK, 200, now_ms, self._last(b""))
 
     def on_lost(self, outcome: Outcome) -> None:
         self._connection = None
-        if self.pipe is not None and self.pipe.done:
+        attempt = self.attempt
+        if attempt is not None and attempt.pipe is not None and attempt.pipe.done:
             self.on_stream_end()  # the answer was complete; only the framing behind it was not
         else:
             self._attempt_ended(outcome)
 
     # --- stream: commit and cut
+    def _pipe(self) -> Pipe:
+        pipe = None if self.attempt is None else self.attempt.pipe
+        assert pipe is not None
+        return pipe
+
     def _commit(self, out: bytes) -> None:
         """Send the head and what was held: from here on nothing is tried again (I8)."""
+        attempt = self.attempt
+        assert attempt is not None
         now_ms = self.shell.now_ms()
-        self.run.committed = self.committed = True
-        self.first_ms = self._answered_ms = now_ms
-        self._status = 200
-        self.due_ms = now_ms + self.plan.idle_ms
-        self._held.append(out)
-        data = b"".join(self._held)
+        self.committed = True
+        self.first_ms = attempt.answered_ms = now_ms
+        attempt.status = 200
+        self.due_ms = now_ms + self.options.idle_ms
+        if not self.edge.takes_chunks():
+            self._plain = self.incoming.close = True
+        data = b"".join((*self._held, out))
         self._held = []
-        head = answers.stream_head(self._headers(None, now_ms), close=self.incoming.close)
-        self.edge.write(head + answers.chunk(data) if data else head)
+        head = answers.stream_head(self._headers(-1, now_ms), chunked=not self._plain, close=self.incoming.close)
+        self.edge.write(head + self._framed(data) if data else head)
+
+    def _framed(self, data: bytes) -> bytes:
+        return data if self._plain else answers.chunk(data)
+
+    def _last(self, event: bytes) -> bytes:
+        """Return the end of the stream, behind one more event if there is one."""
+        return (self._framed(event) if event else b"") + (b"" if self._plain else answers.LAST_CHUNK)
 
     def _cut(self, outcome: Outcome) -> None:
         """End an attempt whose connection is still open."""
@@ -280,108 +301,72 @@ class Exchange:
     # --- ends
     def _attempt_ended(self, outcome: Outcome) -> None:
         """Book the attempt and do what the Run says next."""
+        attempt = self.attempt
+        assert attempt is not None
         now_ms = self.shell.now_ms()
-        self._end_attempt(self._with_usage(outcome), now_ms)
+        self._end_attempt(attempt, self._with_usage(attempt, outcome), now_ms)
+        run = self._run
+        if run is None:
+            # The same decision as `first` made, now whole: what follows the first is needed only here.
+            plan, _ = decide(self.request, self.options, self.snapshot)
+            run = self._run = Run(plan)
+            run.begin(self.decided_ms)
+        run.committed = self.committed
         live = self.shell.live
-        self._apply(self.run.ended(outcome, now_ms, live.usable, live.draw(64)), now_ms)
+        self._apply(run.ended(outcome, now_ms, live.usable, live.draw(64)), now_ms)
 
-    def _with_usage(self, outcome: Outcome) -> Outcome:
-        """Return the outcome with what the broken stream is known, or else estimated, to have used."""
-        pipe = self.pipe
-        if pipe is None or outcome.kind not in BILLABLE:
+    def _with_usage(self, attempt: Attempt, outcome: Outcome) -> Outcome:
+        """Return the outcome with what a stream that did not end well has used: it is billed from its first content on."""
+        pipe = attempt.pipe
+        if pipe is None or not (pipe.content or outcome.kind in BILLABLE):
             return outcome
-        usage = pipe.usage
-        if usage.source == "unknown":
-            usage = self._estimate(pipe.estimated_output_bytes)
-        return structs.replace(outcome, usage=usage, served_model=pipe.served_model)
+        usage = attempt.usage_so_far(self.request.features.input_tokens)
+        return outcome if usage is None else structs.replace(outcome, usage=usage, served_model=pipe.served_model)
 
-    def _end_attempt(self, outcome: Outcome, now_ms: float) -> int:
-        """Book the attempt under way and fold it into health. Return its charge in nano-dollars, -1 when unpriced.
-
-        An end that providers do not bill costs nothing; a billable one without usage is unpriced: unknown is not zero (I5).
-        """
-        self._open = False
-        deployment, usage = self.endpoint.deployment, outcome.usage
-        started_ms, price = self._started_ms, deployment.price
-        span_ms = now_ms - started_ms
-        self.upstream_ms += span_ms
-        first_ms = self._answered_ms - started_ms if self._answered_ms else 0.0
-        billable = outcome.kind in BILLABLE and (usage.source != "unknown" or self._answered_ms)
-        cost = charge(usage, price, self.request.service_tier) if billable else NOTHING
-        nano = -1 if cost.nano is None else cost.nano
-        self.rows.append(
-            AttemptRow(
-                deployment.name,
-                deployment.provider,
-                deployment.wire.model,
-                outcome.kind,
-                outcome.status or self._status,
-                int((started_ms - self.incoming.ready_ms) * 1000.0),
-                int((self._connected_ms - started_ms) * 1000.0) if self._connected_ms else 0,
-                int(first_ms * 1000.0),
-                int(span_ms * 1000.0),
-                usage,
-                nano,
-                cost.state,
-                price.version if price is not None else "",
-                outcome.served_model,
-                outcome.message,
-            )
-        )
-        tps = None
-        if self.streams and span_ms - first_ms > 20.0 and outcome.kind is Kind.OK:
-            tps = usage.output_tokens * 1000.0 / (span_ms - first_ms)
-        self.shell.live.ended(self.send.step.deployment, outcome, now_ms, first_ms or span_ms, tps)
-        self.pipe = None
-        return nano
+    def _end_attempt(self, attempt: Attempt, outcome: Outcome, now_ms: float) -> int:
+        """Book the attempt and fold it into health. Return its charge in nano-dollars, -1 when unpriced."""
+        self.attempt = None
+        row = attempt.row(outcome, now_ms, self.incoming.ready_ms, self.request.service_tier)
+        self.rows.append(row)
+        self.upstream_ms += now_ms - attempt.started_ms
+        answered_ms, tps = attempt.answered_ms, None
+        if self.streams and now_ms - answered_ms > 20.0:
+            tps = outcome.usage.output_tokens * 1000.0 / (now_ms - answered_ms)
+        ttft_ms = (answered_ms or now_ms) - attempt.started_ms
+        self.shell.live.ended(attempt.step.deployment, outcome, now_ms, ttft_ms, tps)
+        return row.charge_nano
 
     def _fail(self, outcome: Outcome, now_ms: float) -> None:
         """Tell the client that there is no answer, or that the one begun ends here; settle."""
-        kind = CLASSES[outcome.kind]
-        message = outcome.message or kind.code.replace("_", " ")
-        origin = kind.blame.value if kind.blame is not Blame.NOBODY else "router"
-        body = answers.error_body(message, kind.type, kind.code, origin=origin, request_id=self.request.id)
-        edge = self.edge
+        body = failure_body(outcome, self.request.id)
         if self.committed:
-            edge.write(answers.chunk(b"data: %b\n\n" % body) + answers.LAST_CHUNK)
-            self._settle(outcome, 200, now_ms)
-            edge.finish()
+            self._settle(outcome, 200, now_ms, self._last(b"data: %b\n\n" % body))
             return
-        extra = self._headers(None, now_ms)
-        if kind.status in (429, 503):
-            wait_ms = outcome.retry_after_ms if outcome.retry_after_ms is not None else 1_000
-            extra += b"retry-after: %d\r\n" % max(1, -(-wait_ms // 1000))
-        if len(self.rows) > 1 or outcome.kind is Kind.DEADLINE:
-            extra += b"x-should-retry: false\r\n"
-        edge.write(answers.response(kind.status, body, extra, close=self.incoming.close))
-        self._settle(outcome, kind.status, now_ms)
-        edge.finish()
+        status = CLASSES[outcome.kind].status
+        extra = self._headers(-1, now_ms) + failure_headers(outcome, len(self.rows))
+        self._settle(outcome, status, now_ms, answers.response(status, body, extra, close=self.incoming.close))
 
-    def _settle(self, outcome: Outcome, status: int, now_ms: float) -> None:
-        """Book the request, once."""
+    def _settle(self, outcome: Outcome, status: int, now_ms: float, answer: bytes) -> None:
+        """Book the request, once; `answer` leaves when that is written."""
         if self.settled:
             return
         self.settled = True
-        shell, rows, ready_ms = self.shell, self.rows, self.incoming.ready_ms
+        shell, ready_ms, request = self.shell, self.incoming.ready_ms, self.request
         shell.active.discard(self)
-        total, request = total_of(rows), self.request
-        total_ms = now_ms - ready_ms
-        overhead_ms = total_ms - self.upstream_ms
         settled = Settled(
             request.id,
             shell.live.clock.wall_ms(),
+            request.route,
             outcome.kind,
             status,
-            tuple(rows),
-            -1 if total.nano is None else total.nano,
-            total.state,
-            int((request.received_ms - ready_ms) * 1000.0),
-            int((self.decided_ms - request.received_ms) * 1000.0),
-            int((self.first_ms - ready_ms) * 1000.0) if self.first_ms else 0,
-            int(total_ms * 1000.0),
-            int(overhead_ms * 1000.0) if overhead_ms > 0.0 else 0,
+            tuple(self.rows),
+            request.received_ms - ready_ms,
+            self.decided_ms - ready_ms,
+            self.first_ms and self.first_ms - ready_ms,
+            now_ms - ready_ms,
+            self.upstream_ms,
         )
-        shell.books.settle(request.route, settled)
+        shell.books.settle(settled, self.edge, answer)
 
     def _stop_waiting(self) -> None:
         """Cancel whatever the exchange waits for."""
@@ -400,13 +385,11 @@ class Exchange:
         if self.settled:
             return
         self._stop_waiting()
-        outcome, now_ms = (
-            Outcome(Kind.CLIENT_GONE, self._status, "the client closed the connection"),
-            self.shell.now_ms(),
-        )
-        if self._open:
-            self._end_attempt(self._with_usage(outcome), now_ms)
-        self._settle(outcome, 499, now_ms)
+        outcome, now_ms = Outcome(Kind.CLIENT_GONE, 0, "the client closed the connection"), self.shell.now_ms()
+        attempt = self.attempt
+        if attempt is not None:
+            self._end_attempt(attempt, self._with_usage(attempt, outcome), now_ms)
+        self._settle(outcome, 499, now_ms, b"")
 
     def client_paused(self) -> None:
         self._paused = True
@@ -425,12 +408,12 @@ class Exchange:
     # --- time
     def overdue(self, now_ms: float) -> None:
         """Act when a limit has passed: called by the worker's sweep."""
-        if now_ms >= self.plan.deadline_ms:
+        if now_ms >= self.request.deadline_ms:
             self._give_up(Outcome(Kind.DEADLINE, 0, "the request's deadline has passed"))
         elif self.committed:
             if self.progress or self._paused:
                 self.progress = False
-                self.due_ms = now_ms + self.plan.idle_ms
+                self.due_ms = now_ms + self.options.idle_ms
             elif now_ms >= self.due_ms:
                 self._give_up(Outcome(Kind.STALLED, 200, "the provider stopped sending"))
         elif now_ms >= self.due_ms and self._timer is None:
@@ -438,32 +421,30 @@ class Exchange:
 
     def _give_up(self, outcome: Outcome) -> None:
         self._stop_waiting()
-        if self._open:
+        if self.attempt is not None:
             self._attempt_ended(outcome)
         else:  # between attempts: nothing to book but the request
             self._fail(outcome, self.shell.now_ms())
 
     # --- small
-    def _estimate(self, output_bytes: int) -> Usage:
+    def _estimate(self, text_bytes: int) -> Usage:
         """Return usage by our own estimate, when the provider reported none."""
-        return Usage(self.request.features.input_tokens, max(0, -(-output_bytes // 4)), source="estimated")
+        return Usage(self.request.features.input_tokens, estimated_tokens(text_bytes), source="estimated")
 
-    def _headers(self, charge_nano: int | None, now_ms: float) -> bytes:
-        """Return the response headers that are ours, as far as they are known now."""
-        waited_ms = self.upstream_ms if not self._open else self.upstream_ms + now_ms - self._started_ms
-        ours = self.request.id
-        given = self.incoming.headers.get("x-request-id")
-        ids = b"x-request-id: %b\r\n" % ours.encode()
-        if given is not None:
-            ids = b"x-request-id: %b\r\nx-pointsman-id: %b\r\n" % (given, ours.encode())
-        route, deployment = self.request.route, self.send.step.deployment if self.rows or self._open else -1
-        return b"%b%bx-pointsman-attempts: %d\r\nx-pointsman-reason: %b\r\nx-pointsman-overhead-ms: %.2f\r\n%b" % (
-            ids,
-            self.world.static_headers(route, deployment),
-            len(self.rows) + self._open,
-            self.decision.reason.encode(),
-            max(0.0, now_ms - self.incoming.ready_ms - waited_ms),
-            b""
-            if charge_nano is None or charge_nano < 0
-            else b"x-pointsman-cost-usd: %d.%09d\r\n" % divmod(charge_nano, 1_000_000_000),
+    def _headers(self, charge_nano: int, now_ms: float) -> str:
+        """Return the response headers that are ours, as far as they are known now. `charge_nano` -1: not known."""
+        attempt, attempts = self.attempt, len(self.rows)
+        overhead_ms = now_ms - self.incoming.ready_ms - self.upstream_ms
+        if attempt is not None:
+            attempts += 1
+            overhead_ms -= now_ms - attempt.started_ms
+        step = self.step
+        if step is None:
+            static = self.world.static_headers(self.request.route, -1, "nobody")
+        else:
+            reason = "failover" if attempts > 1 else self.options.options[step.position].reason
+            static = self.world.static_headers(self.request.route, step.deployment, reason)
+        known = answers.Known(
+            self.incoming.headers.get("x-request-id"), self.request.id, charge_nano, attempts, overhead_ms
         )
+        return answers.own_headers(static, known)

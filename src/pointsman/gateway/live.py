@@ -1,4 +1,4 @@
-"""Live: the mutable state of one worker: what was measured of each deployment, what is under way, chance and ids."""
+"""Live: the mutable state of one worker: what was measured of each deployment, chance and ids."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable
 
-from pointsman.core.health import UNKNOWN, State, breaker, cooled, failed, probing, released, succeeded
+from pointsman.core.health import UNKNOWN, State, breaker, cooled, failed, is_calm, probing, released, succeeded
 from pointsman.core.ids import request_id
 from pointsman.core.outcome import Kind, Outcome
 from pointsman.gateway.world import World
@@ -15,13 +15,16 @@ from pointsman.gateway.world import World
 class Clock:
     """Read time. One object, so that a simulation can put another in its place."""
 
+    monotonic = staticmethod(time.monotonic)
+    wall_ns = staticmethod(time.time_ns)
+
     def now_ms(self) -> float:
         """Return milliseconds of the monotonic clock."""
-        return time.monotonic() * 1000.0
+        return self.monotonic() * 1000.0
 
     def wall_ms(self) -> int:
         """Return Unix milliseconds."""
-        return time.time_ns() // 1_000_000
+        return self.wall_ns() // 1_000_000
 
 
 class Live:
@@ -31,8 +34,9 @@ class Live:
         self.clock = clock
         self.chance = random.Random(seed)
         self.draw: Callable[[int], int] = self.chance.getrandbits
-        self.inflight: list[int] = []
+        self.random: Callable[[], float] = self.chance.random
         self.states: list[State] = []
+        self.calm = False  # no state speaks against a send; may be False too long, never True too long
         self._groups: list[list[int]] = []
         self.adopt(world, {})
 
@@ -41,7 +45,6 @@ class Live:
         deployments = world.policy.deployments
         self.world = world
         self.states = [kept.get(d.name, UNKNOWN) for d in deployments]
-        self.inflight = [0] * len(deployments)
         groups: dict[str, list[int]] = {}
         for i, d in enumerate(deployments):
             provider = world.policy.providers[d.provider]
@@ -50,7 +53,13 @@ class Live:
         self._groups = [by_deployment[i] for i in range(len(deployments))]
 
     def new_id(self) -> str:
-        return request_id(self.clock.wall_ms(), self.draw(80))
+        return request_id(self.clock.wall_ms(), self.draw(64))
+
+    def look(self) -> None:
+        """See whether the troubles have passed: called by the worker's sweep."""
+        if not self.calm:
+            now_ms = self.clock.now_ms()
+            self.calm = all(is_calm(state, now_ms) for state in self.states)
 
     def usable(self, deployment: int) -> bool:
         """Tell whether the deployment's state lets a send through now."""
@@ -61,18 +70,17 @@ class Live:
 
     def sending(self, deployment: int, due_ms: float) -> None:
         """Note that an attempt starts: to a half-open deployment it is the one probe, until `due_ms`."""
-        self.inflight[deployment] += 1
         state = self.states[deployment]
         if state.ejections:
             self.states[deployment] = probing(state, due_ms)
 
     def ended(self, deployment: int, outcome: Outcome, now_ms: float, ttft_ms: float, tps: float | None) -> None:
         """Fold the end of an attempt. A 429 cools the whole quota group (fault 16)."""
-        self.inflight[deployment] -= 1
         state = self.states[deployment]
         if outcome.kind is Kind.OK:
             self.states[deployment] = succeeded(state, now_ms, ttft_ms, tps)
             return
+        self.calm = False  # until a look tells better
         limits = self.world.limits
         self.states[deployment] = failed(state, now_ms, outcome, limits, self.chance.random())
         if outcome.kind is Kind.RATE_LIMITED:

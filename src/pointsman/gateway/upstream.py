@@ -16,21 +16,7 @@ import httptools
 from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.policy import Limits
 
-_WANTED = frozenset(
-    {
-        b"content-type",
-        b"content-length",
-        b"transfer-encoding",
-        b"retry-after",
-        b"retry-after-ms",
-        b"x-should-retry",
-        b"request-id",
-        b"x-request-id",
-    }
-)
-_NAMES: dict[bytes, str] = {}  # header name as it came -> lower-case name if wanted, else ""; bounded below
-_MAX_NAMES = 512
-MAX_HEADERS = 200
+RawHeaders = dict[bytes, bytes]
 
 
 class Sink(Protocol):
@@ -38,40 +24,46 @@ class Sink(Protocol):
 
     streams: bool
 
-    def on_reply(self, status: int, headers: dict[str, str], body: bytes) -> None: ...
+    def on_reply(self, status: int, headers: RawHeaders, body: bytes) -> None: ...
     def on_stream(self, data: bytes) -> None: ...
     def on_stream_end(self) -> None: ...
     def on_lost(self, outcome: Outcome) -> None: ...
 
 
+def lower(headers: RawHeaders) -> dict[str, str]:
+    """Return headers by lower-case name, as text."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers.items()}
+
+
 class Connection(asyncio.Protocol):
     """One keep-alive connection. `call` sends; the Sink hears of the reply; then it goes back to its Origin."""
 
-    __slots__ = (
-        "_body", "_bytes_in", "_close", "_ended", "_headers", "_parser", "_parts", "_size", "_status", "_streaming",
-        "born_ms", "origin", "sink", "transport", "used",
-    )  # fmt: skip
+    transport: asyncio.Transport
+    sink: Sink | None = None
+    _used = False  # it has carried a call before
+    _bytes_in = 0  # of this call, like all below
+    _headed = False  # the head of the final reply is there
+    _ended = False
+    _keep = False  # it may carry another call
+    _streaming = False
+    _size = 0
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
-        self.sink: Sink | None = None
-        self.used = False
         self.born_ms = origin.clock()
-        self.transport: asyncio.Transport
-        self._parser = httptools.HttpResponseParser(self)
-        self._headers: dict[str, str] = {}
+        self._headers: RawHeaders = {}
         self._parts: list[bytes] = []
+        # The parser calls these by name; a container's own method costs no frame.
+        self.on_header = self._headers.__setitem__
+        self.on_body = self._parts.append
+        self._parser = httptools.HttpResponseParser(self)
 
     # --- towards the exchange
     def call(self, sink: Sink, data: bytes) -> None:
         """Send one request, already encoded, and report to `sink`."""
         self.sink = sink
-        self._bytes_in = self._status = self._size = 0
-        self._headers = {}
-        self._parts = []
-        self._streaming = False
-        self._ended = False
-        self._close = False
+        self._bytes_in = 0
+        self._headed = self._ended = False
         self.transport.write(data)
 
     def cancel(self) -> None:
@@ -80,7 +72,8 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
 
     def pause(self) -> None:
-        self.transport.pause_reading()
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def resume(self) -> None:
         if not self.transport.is_closing():
@@ -99,15 +92,15 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._lose(Outcome(Kind.BROKEN, self._status, f"the reply is not HTTP: {type(error).__name__}"))
+            self._broken(f"the reply is not HTTP: {type(error).__name__}")
             return
         if self._streaming:
             if parts := self._parts:
                 chunk = parts[0] if len(parts) == 1 else b"".join(parts)
-                self._parts = []
+                parts.clear()
                 sink.on_stream(chunk)
-        elif self._size > self.origin.limits.reply_bytes:
-            self._lose(Outcome(Kind.BROKEN, self._status, "the reply is larger than the limit"))
+        elif self._bytes_in > self.origin.limits.reply_bytes:
+            self._broken("the reply is larger than the limit")
             return
         if self._ended and self.sink is sink:
             self._finish(sink)
@@ -116,87 +109,77 @@ class Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        origin, sink = self.origin, self.sink
-        origin.forget(self)
-        if sink is None:
-            return
-        self.sink = None
-        if error is None and self._close_delimited():
-            self._deliver(sink)
-        elif self.used and not self._bytes_in:
-            sink.on_lost(Outcome(Kind.STALE, 0, "the pooled connection was closed before it answered"))
-        elif self._status == 0 and not self._bytes_in:
-            sink.on_lost(Outcome(Kind.UNREACHABLE, 0, "the connection was closed before any answer"))
-        else:
-            sink.on_lost(Outcome(Kind.TRUNCATED, self._status, "the connection was closed inside the answer"))
+        self.origin.forget(self)
+        sink = self.sink
+        if sink is not None:
+            self.sink = None
+            self._lost(sink, error)
+        del self._parser  # it holds our methods: a cycle less
 
     # --- httptools callbacks
-    def on_header(self, name: bytes, value: bytes) -> None:
-        known = _NAMES.get(name)
-        if known is None:
-            known = _learn(name)
-        if known:
-            self._headers[known] = value.decode("latin-1")
-
     def on_headers_complete(self) -> None:
-        sink = self.sink
-        if sink is None:
-            return
-        self._status = status = self._parser.get_status_code()
+        status = self._parser.get_status_code()
         if status < 200:
-            self._headers = {}
+            self._headers.clear()  # an interim reply: the final one follows
             return
-        kind = self._headers.get("content-type", "")
-        self._streaming = sink.streams and status == 200 and "json" not in kind and "html" not in kind
-
-    def on_body(self, body: bytes) -> None:
-        self._parts.append(body)
-        self._size += len(body)
+        self._headed = True
+        sink = self.sink
+        if sink is not None and sink.streams and status == 200:
+            kind = lower(self._headers).get("content-type", "")
+            self._streaming = "json" not in kind and "html" not in kind
 
     def on_message_complete(self) -> None:
-        if self._status >= 200:
-            self._ended = True
-            self._close = not self._parser.should_keep_alive()
+        self._ended = self._headed
+        self._keep = self._parser.should_keep_alive()  # known only here
 
     # --- ends
-    def _close_delimited(self) -> bool:
-        """Tell whether the end of the connection is the end of the body: neither a length nor chunks were declared."""
-        if self._status < 200 or self._ended:
-            return False
-        return "content-length" not in self._headers and "transfer-encoding" not in self._headers
-
     def _finish(self, sink: Sink) -> None:
+        headers, status = self._headers, self._parser.get_status_code()
         self.sink = None
-        self.used = True
-        if self._close:
-            self.transport.close()
-        else:
+        self._used = True
+        if self._keep:
             self.origin.give_back(self)
-        self._deliver(sink)
-
-    def _deliver(self, sink: Sink) -> None:
-        parts = self._parts
-        self._parts = []
-        if self._streaming:
-            if parts:
-                sink.on_stream(b"".join(parts))
-            sink.on_stream_end()
         else:
-            sink.on_reply(self._status, self._headers, parts[0] if len(parts) == 1 else b"".join(parts))
+            self.transport.close()
+        self._deliver(sink, status, headers)
 
-    def _lose(self, outcome: Outcome) -> None:
+    def _deliver(self, sink: Sink, status: int, headers: RawHeaders) -> None:
+        parts = self._parts
+        if self._streaming:
+            self._streaming = False
+            headers.clear()
+            sink.on_stream_end()
+            return
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        if status == 200:
+            headers.clear()
+            sink.on_reply(200, headers, body)
+        else:
+            kept = dict(headers)
+            headers.clear()
+            sink.on_reply(status, kept, body)
+
+    def _lost(self, sink: Sink, error: Exception | None) -> None:
+        """Tell the sink what the end of the connection means for its call."""
+        if self._headed and not self._ended and error is None:
+            named = lower(self._headers)
+            if "content-length" not in named and "transfer-encoding" not in named:
+                self._deliver(sink, self._parser.get_status_code(), self._headers)  # the end of the body, as declared
+                return
+        if not self._bytes_in and self._used:
+            sink.on_lost(Outcome(Kind.STALE, 0, "the pooled connection was closed before it answered"))
+        elif not self._bytes_in:
+            sink.on_lost(Outcome(Kind.UNREACHABLE, 0, "the connection was closed before any answer"))
+        else:
+            status = self._parser.get_status_code() if self._headed else 0
+            sink.on_lost(Outcome(Kind.TRUNCATED, status, "the connection was closed inside the answer"))
+
+    def _broken(self, message: str) -> None:
         sink, self.sink = self.sink, None
         self.transport.abort()
         if sink is not None:
-            sink.on_lost(outcome)
-
-
-def _learn(name: bytes) -> str:
-    lower = name.lower()
-    known = lower.decode() if lower in _WANTED else ""
-    if len(_NAMES) < _MAX_NAMES:
-        _NAMES[name] = known
-    return known
+            sink.on_lost(Outcome(Kind.BROKEN, 0, message))
 
 
 class Origin:

@@ -51,6 +51,7 @@ class Worker:
         self.books = books
         self.limits = live.world.limits
         self.draining = False
+        self.generation: object = live.world
         self.active: set[Exchange] = set()
         self.edges: set[Edge] = set()
         self.now_ms = live.clock.now_ms
@@ -70,11 +71,13 @@ class Worker:
     def closed(self, edge: Edge) -> None:
         self.edges.discard(edge)
 
-    def admit(self, incoming: Incoming) -> bytes | None:
+    def admit(self, incoming: Incoming, *, close: bool = False) -> bytes | None:
         """Tell who calls, from the headers alone; return the refusal when nobody may (S2: before the body)."""
         headers = incoming.headers
         if "content-encoding" in headers and headers["content-encoding"] != b"identity":
-            return self._refusal(415, "send the body without content-encoding", "content_encoding_not_supported")
+            return self.refusal(
+                415, "send the body without content-encoding", "content_encoding_not_supported", close=close
+            )
         key = headers.get("authorization")
         if key is not None:
             key = key[7:].strip() if key[:7].lower() == b"bearer " else None
@@ -92,19 +95,21 @@ class Worker:
         if incoming.target not in CHAT_TARGETS and path_of(incoming) in OPEN:
             return None
         if key is None:
-            return self._refusal(401, "send your key as `Authorization: Bearer KEY`", "missing_api_key")
-        return self._refusal(401, "this key is not known", "invalid_api_key")
+            return self.refusal(401, "send your key as `Authorization: Bearer KEY`", "missing_api_key", close=close)
+        return self.refusal(401, "this key is not known", "invalid_api_key", close=close)
 
     def dispatch(self, edge: Edge, incoming: Incoming) -> Work | None:
         handler = find(incoming)
         if isinstance(handler, tuple):
-            refuse(self, edge, *handler)
+            status, message, code, param = handler
+            refuse(self, edge, status, message, code, param=param)
             return None
         return handler(self, edge, incoming)
 
-    def _refusal(self, status: int, message: str, code: str) -> bytes:
+    def refusal(self, status: int, message: str, code: str, *, close: bool = False) -> bytes:
+        """Return the answer to a request that is not admitted; counted, not booked."""
         self.books.metrics.refuse(code)
-        return refusal(status, message, code, request_id=self.live.new_id())
+        return refusal(status, message, code, request_id=self.live.new_id(), close=close)
 
     # --- life
     async def listen(self) -> None:
@@ -156,10 +161,13 @@ class Worker:
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(SWEEP_S, self._sweep)
+        if len(self.books.metrics.noted) > 256:
+            self.books.metrics.count()
         if not self.active:
             return
+        self.live.look()
         now_ms = self.now_ms()
-        for exchange in [e for e in self.active if e.progress or now_ms >= e.due_ms or now_ms >= e.plan.deadline_ms]:
+        for exchange in [e for e in self.active if e.progress or now_ms >= e.due_ms or now_ms >= e.request.deadline_ms]:
             exchange.overdue(now_ms)
 
     def _sweep_edges(self) -> None:

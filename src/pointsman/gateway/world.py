@@ -8,12 +8,11 @@ from urllib.parse import urlsplit
 
 from pointsman import __version__
 from pointsman.core.chat import ChatRequest
-from pointsman.core.decide import Strategy
 from pointsman.core.options import Options, options_of
 from pointsman.core.policy import Deployment, Key, Limits, Policy, Provider
 from pointsman.dialects.base import Dialect
 from pointsman.dialects.registry import DIALECTS
-from pointsman.dialects.relay_request import Head, splice
+from pointsman.dialects.relay_request import Head, splice, spliced_model
 from pointsman.gateway.upstream import Origin
 from pointsman.strategies import STRATEGIES
 
@@ -31,22 +30,17 @@ class Endpoint:
         self.origin = origin
         self.dialect: Dialect = DIALECTS[provider.dialect]
         self.relays = provider.dialect == "openai"
+        self._model = spliced_model(deployment.wire)
         self._heads = (self._head(stream=False), self._head(stream=True))
 
     def relay(self, body: bytes, head: Head, request_id: str, headers: dict[str, bytes]) -> bytes:
         """Return the whole HTTP request when the wires are the same: the caller's bytes but for what routing changes."""
-        data = splice(body, head, self.deployment.wire)
-        passed = b""
+        data = splice(body, head, self.deployment.wire, self._model)
+        lines = request_id.encode()
         for name in PASSED_HEADERS:
             if name in headers:
-                passed += b"%b: %b\r\n" % (name.encode(), headers[name])
-        return b"%b%b%b\r\ncontent-length: %d\r\n\r\n%b" % (
-            self._heads[head.stream is True],
-            request_id.encode(),
-            b"\r\n" + passed[:-2] if passed else b"",
-            len(data),
-            data,
-        )
+                lines += b"\r\n%b: %b" % (name.encode(), headers[name])
+        return b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (self._heads[head.stream is True], lines, len(data), data)
 
     def translate(self, chat: ChatRequest, request_id: str) -> bytes:
         """Return the whole HTTP request when the wires differ. Raise WireError when it cannot be said in this one."""
@@ -87,22 +81,22 @@ class World:
         self.limits: Limits = policy.limits
         self.origins: dict[tuple[str, str, int, str], Origin] = dict(before.origins) if before is not None else {}
         self.endpoints = tuple(self._endpoint(d, clock) for d in policy.deployments)
-        self.options: dict[str, Options] = options_of(policy)
-        self.strategies: dict[str, Strategy] = {name: STRATEGIES[r.strategy] for name, r in policy.routes.items()}
+        self.options: dict[str, Options] = options_of(policy, STRATEGIES)
         self.keys = {key.digest: key for key in policy.keys}
         self.open = not policy.keys
-        self._static: dict[tuple[str, int], bytes] = {}
+        self._static: dict[tuple[str, int, str], str] = {}
 
-    def static_headers(self, route: str, deployment: int) -> bytes:
+    def static_headers(self, route: str, deployment: int, reason: str) -> str:
         """Return the response headers that are the same for every answer of this route by this deployment; -1: none."""
-        known = self._static.get((route, deployment))
+        known = self._static.get((route, deployment, reason))
         if known is None:
-            values = {"route": route, "config": self.version, "cache": "off", "degraded": "no"}
+            values = {"route": route, "config": self.version, "cache": "off", "degraded": "no", "reason": reason}
             if deployment >= 0:
                 d = self.policy.deployments[deployment]
                 values |= {"deployment": d.name, "model": d.wire.model}
-            known = "".join(f"x-pointsman-{k}: {v}\r\n" for k, v in values.items()).encode("latin-1", "replace")
-            self._static[(route, deployment)] = known
+            known = "".join(f"x-pointsman-{k}: {v}\r\n" for k, v in values.items())
+            known = known.encode("latin-1", "replace").decode("latin-1")
+            self._static[(route, deployment, reason)] = known
         return known
 
     def _endpoint(self, deployment: Deployment, clock: Callable[[], float]) -> Endpoint:

@@ -37,16 +37,6 @@ METRICS: dict[str, tuple[str, str]] = {
 BREAKER_VALUES = {"closed": 0, "half_open": 1, "open": 2, "cooling": 3}
 
 
-MAX_NOTED = 512  # finished requests kept before they are counted
-
-
-class Finished(msgspec.Struct, frozen=True, gc=False):
-    """Hold what every observer is told of a finished request: its route and its Settled record."""
-
-    route: str
-    settled: Settled
-
-
 class Metrics(msgspec.Struct):
     """Hold the counters of one worker; a Struct, so that it is written to a file for the other workers as it is."""
 
@@ -63,31 +53,26 @@ class Metrics(msgspec.Struct):
     active: int = 0
     connections: int = 0
     breakers: dict[str, int] = {}
-    noted: list[Finished] = []
-
-    def note(self, finished: Finished) -> None:
-        """Take a finished request; it is counted together with others, by `count`."""
-        self.noted.append(finished)
-        if len(self.noted) >= MAX_NOTED:
-            self.count()
+    noted: list[Settled] = []  # finished requests not yet counted
 
     def count(self) -> None:
-        """Count what was noted. To be called before the counters are read."""
+        """Count what was noted: all together, once a turn at most, and before the counters are read."""
         noted, self.noted = self.noted, []
-        for finished in noted:
-            self._count(finished.route, finished.settled)
+        for settled in noted:
+            self._count(settled)
 
-    def _count(self, route: str, s: Settled) -> None:
+    def _count(self, s: Settled) -> None:
+        route = s.route
         last = s.attempts[-1].deployment if s.attempts else ""
         key = f"{route}\x1f{last}\x1f{s.outcome}"
         self.requests[key] = self.requests.get(key, 0) + 1
         self.attempts[route] = self.attempts.get(route, 0) + len(s.attempts)
         for row in s.attempts:
             self._charge(row)
-        if s.ttft_us:
-            _observe(self.ttft, route, s.ttft_us / 1e6)
-        _observe(self.total, route, s.total_us / 1e6)
-        overhead_s = s.overhead_us / 1e6
+        if s.first_ms:
+            _observe(self.ttft, route, s.first_ms / 1000.0)
+        _observe(self.total, route, s.ended_ms / 1000.0)
+        overhead_s = max(0.0, s.ended_ms - s.upstream_ms) / 1000.0
         self.overhead[bisect_left(OVERHEAD_EDGES_S, overhead_s)] += 1
         self.overhead[-1] += overhead_s
 

@@ -28,6 +28,7 @@ import msgspec
 HEADER = b"PMJRNL1\n"
 MAGIC = b"\xa7\xd1"
 _FRAME = struct.Struct("<2sII")
+FRAME_HEAD_BYTES = _FRAME.size
 MAX_PAYLOAD = 4 * 1024 * 1024
 MAX_PUT_OFF = 10_000  # records; beyond, the oldest are given up and their requests booked as recovered
 SUFFIX = ".pmj"

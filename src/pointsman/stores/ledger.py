@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from pointsman.core.decide import Decision
-from pointsman.core.entry import Admitted, AttemptRow, Settled
+from pointsman.core.entry import FORMAT, Admitted, AttemptRow, Settled, total_of
 
 Row = tuple[object, ...]
 RECOVERED = "recovered"  # the outcome of a request whose worker died before it settled
@@ -91,6 +91,16 @@ class Place(msgspec.Struct, frozen=True):
     price_version: str
 
 
+Places = Mapping[str, Place]  # by deployment
+
+
+class Decided(msgspec.Struct, frozen=True, gc=False):
+    """Hold a decision and what it predicted the call to cost, in nano-dollars; -1: unpriced."""
+
+    decision: Decision
+    hold_nano: int
+
+
 class Mark(msgspec.Struct, frozen=True):
     """Hold how far a journal segment is booked: `offset` is the oldest byte still needed, `skipped` the damaged bytes
     met so far."""
@@ -154,6 +164,12 @@ class Writer(Protocol):
 
     def marks(self) -> dict[str, Mark]: ...
 
+    def keep_policy(self, version: str, blob: bytes) -> None:
+        """Store what decides in a config version; once."""
+        ...
+
+    def policy(self, version: str) -> bytes | None: ...
+
     def forget(self, segments: list[str]) -> None:
         """Drop the marks of segments that are no more."""
         ...
@@ -178,45 +194,50 @@ class Reader(Protocol):
         ...
 
 
-def request_row(admitted: Admitted | None, settled: Settled, places: Mapping[str, Place]) -> Row:
+def request_row(admitted: Admitted | None, settled: Settled, decided: Decided | None, places: Places) -> Row:
     """Return the request row of an ended request. Without its Admitted record the row says so, and holds the charge."""
     attempts = settled.attempts
+    nano, state = total_of(attempts)
     last = attempts[-1] if attempts else None
-    planned = _planned(admitted.decision) if admitted is not None else ""
+    planned = _planned(decided)
     if last is not None:
         served: Row = (last.deployment, last.provider, last.model, last.served_model)
-        price_version, connect_us = last.price_version, last.connect_us
+        price_version, connect_us = last.price_version, _us(last.connected_ms - last.started_ms)
     else:
         place = places.get(planned, NO_PLACE)
         served = (planned, place.provider, place.model, "")
         price_version, connect_us = place.price_version, 0
     return (
-        *_asked(admitted, settled, planned),
+        *(_asked(admitted) if admitted is not None else _lost(settled)),
+        decided.decision.strategy if decided is not None else "",
+        planned,
         *served,
         settled.outcome,
         settled.status,
         len(attempts),
         *_tokens(attempts),
-        None if settled.charge_nano < 0 else settled.charge_nano,
-        settled.charge_state,
-        *_planned_for(admitted, price_version),
-        settled.queue_us,
-        settled.decide_us,
+        None if nano < 0 else nano,
+        state,
+        *_reckoned(admitted, decided, price_version),
+        _us(settled.queue_ms),
+        _us(settled.decided_ms - settled.queue_ms),
         connect_us,
-        settled.ttft_us,
-        settled.total_us,
-        settled.overhead_us,
+        _us(settled.first_ms),
+        _us(settled.ended_ms),
+        _us(settled.ended_ms - settled.upstream_ms),
         0,
     )
 
 
-def recovered_row(admitted: Admitted, places: Mapping[str, Place]) -> Row:
+def recovered_row(admitted: Admitted, decided: Decided | None, places: Places) -> Row:
     """Return the request row of a request whose worker died: charged with its hold, as an estimate (fault 79)."""
-    planned = _planned(admitted.decision)
+    planned = _planned(decided)
     place = places.get(planned, NO_PLACE)
-    unpriced = admitted.hold_nano < 0
+    hold_nano = decided.hold_nano if decided is not None else -1
     return (
-        *_asked(admitted, None, planned),
+        *_asked(admitted),
+        decided.decision.strategy if decided is not None else "",
+        planned,
         planned,
         place.provider,
         place.model,
@@ -225,17 +246,17 @@ def recovered_row(admitted: Admitted, places: Mapping[str, Place]) -> Row:
         0,
         0,
         *_NO_TOKENS,
-        None if unpriced else admitted.hold_nano,
-        "unpriced" if unpriced else "estimated",
-        *_planned_for(admitted, place.price_version),
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
+        None if hold_nano < 0 else hold_nano,
+        "unpriced" if hold_nano < 0 else "estimated",
+        *_reckoned(admitted, decided, place.price_version),
+        *_NO_TIMES,
         1,
     )
+
+
+def decision_row(id: str, decided: Decided) -> Row:
+    """Return the decision row of a request."""
+    return (id, FORMAT, _encode(decided.decision))
 
 
 def attempt_rows(settled: Settled) -> list[Row]:
@@ -250,10 +271,10 @@ def attempt_rows(settled: Settled) -> list[Row]:
             a.served_model,
             a.outcome,
             a.status,
-            a.started_us,
-            a.connect_us,
-            a.ttft_us,
-            a.total_us,
+            _us(a.started_ms),
+            _us(a.connected_ms - a.started_ms),
+            _us(a.answered_ms - a.started_ms),
+            _us(a.ended_ms - a.started_ms),
             *msgspec.structs.astuple(a.usage),
             None if a.charge_nano < 0 else a.charge_nano,
             a.charge_state,
@@ -266,47 +287,42 @@ def attempt_rows(settled: Settled) -> list[Row]:
 
 NO_PLACE = Place("", "", "")
 _NO_TOKENS: Row = (0, 0, 0, 0, 0, 0, 0, 0, "unknown")
+_NO_TIMES: Row = (0, 0, 0, 0, 0, 0)
 _SOURCES: tuple[Literal["measured", "estimated", "unknown"], ...] = ("measured", "estimated", "unknown")  # best first
+_encode = msgspec.msgpack.Encoder().encode
 
 
-def _asked(admitted: Admitted | None, settled: Settled | None, planned: str) -> Row:
-    """Return the columns `id` to `planned`."""
-    if admitted is None:
-        assert settled is not None
-        at_ms = settled.at_ms - settled.total_us // 1000
-        return (settled.id, "", at_ms, day_of(at_ms // DAY_MS), *[""] * 5, 0, *[""] * 4)
-    a = admitted
-    d = a.decision
-    return (
-        a.id,
-        a.client_id,
-        a.at_ms,
-        day_of(a.at_ms // DAY_MS),
-        a.key,
-        a.project,
-        a.team,
-        a.organisation,
-        a.kind,
-        int(a.stream),
-        a.asked_model,
-        d.route,
-        d.strategy,
-        planned,
-    )
+def _asked(a: Admitted) -> Row:
+    """Return the columns `id` to `route`."""
+    r, day = a.request, day_of(a.at_ms // DAY_MS)
+    return (r.id, a.client_id, a.at_ms, day, *a.caller, r.kind, int(r.features.stream), a.asked_model, r.route)
 
 
-def _planned_for(admitted: Admitted | None, price_version: str) -> Row:
+def _lost(s: Settled) -> Row:
+    """Return the columns `id` to `route` when only the settlement is left."""
+    at_ms = s.at_ms - int(s.ended_ms)
+    return (s.id, "", at_ms, day_of(at_ms // DAY_MS), "", "", "", "", "", 0, "", s.route)
+
+
+def _reckoned(admitted: Admitted | None, decided: Decided | None, price_version: str) -> Row:
     """Return the columns `hold_nano` to `probability`."""
     if admitted is None:
         return (None, price_version, "", ADMISSION_LOST, None)
-    d = admitted.decision
-    hold = None if admitted.hold_nano < 0 else admitted.hold_nano
+    if decided is None:
+        return (None, price_version, admitted.config_version, "", None)
+    d = decided.decision
+    hold = None if decided.hold_nano < 0 else decided.hold_nano
     return (hold, price_version, admitted.config_version, d.reason, d.probabilities[0] if d.probabilities else None)
 
 
-def _planned(decision: Decision) -> str:
-    """Return the deployment that was drawn; "" when none was eligible."""
-    return decision.candidates[decision.order[0]] if decision.order else ""
+def _us(ms: float) -> int:
+    """Return milliseconds as whole microseconds; 0 for what did not happen."""
+    return round(ms * 1000.0) if ms > 0.0 else 0
+
+
+def _planned(decided: Decided | None) -> str:
+    """Return the deployment that was drawn; "" when none was eligible, or the decision is not known."""
+    return decided.decision.candidates[decided.decision.order[0]] if decided and decided.decision.order else ""
 
 
 def _tokens(attempts: tuple[AttemptRow, ...]) -> Row:

@@ -35,7 +35,7 @@ MOST_FOUND = 10
 
 
 class SqliteWriter:
-    """Write the ledger of one data folder. Opened, and migrated if need be, by the constructor.
+    """Write the ledger of one data folder. Opened, and migrated if need be, by the constructor; used by one thread at a time.
 
     A transaction survives the death of the process at once, and power loss as of the last WAL checkpoint (synchronous
     NORMAL); what power loss takes away, the journal still holds, because marks are written in the same transaction.
@@ -43,15 +43,19 @@ class SqliteWriter:
 
     def __init__(self, path: Path) -> None:
         with _told(path):
-            self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-            _migrate(self._db, path)
-            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -16384", "temp_store = MEMORY"):
-                self._db.execute("PRAGMA " + pragma).close()
+            self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            try:
+                _migrate(self._db, path)
+                for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -16384"):
+                    self._db.execute("PRAGMA " + pragma).close()
+            except BaseException:
+                self._db.close()
+                raise
         self._path = path
 
     def write(self, batch: Batch) -> int:
         """Store a batch in one transaction; return how many requests were new. Raise LedgerError, with nothing kept."""
-        with _told(self._path), self._transaction() as db:
+        with _told(self._path), _transaction(self._db) as db:
             new = db.executemany(sql.INSERT_REQUEST, batch.requests).rowcount if batch.requests else 0
             if batch.attempts:
                 db.executemany(sql.INSERT_ATTEMPT, batch.attempts)
@@ -68,22 +72,22 @@ class SqliteWriter:
 
     def forget(self, segments: list[str]) -> None:
         """Drop the marks of segments that are no more."""
-        with _told(self._path), self._transaction() as db:
+        with _told(self._path), _transaction(self._db) as db:
             db.executemany(sql.DELETE_MARK, [(segment,) for segment in segments])
+
+    def keep_policy(self, version: str, blob: bytes) -> None:
+        """Store what decides in a config version; once."""
+        with _told(self._path), _transaction(self._db) as db:
+            db.execute(sql.INSERT_POLICY, (version, blob))
+
+    def policy(self, version: str) -> bytes | None:
+        """Return what `keep_policy` stored."""
+        with _told(self._path):
+            row = self._db.execute(sql.SELECT_POLICY, (version,)).fetchone()
+        return bytes(row[0]) if row is not None else None
 
     def close(self) -> None:
         self._db.close()
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._db
-            self._db.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            raise
 
 
 class SqliteReader:
@@ -96,7 +100,11 @@ class SqliteReader:
         self._limit_s = limit_s
         with _told(path):
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
-            _check(self._db, path)
+            try:
+                _check(self._db, path)
+            except BaseException:
+                self._db.close()
+                raise
         self._db.row_factory = sqlite3.Row
         self._db.create_aggregate("percentiles", 1, _Percentiles)  # type: ignore[arg-type]  # finalize gives text
 
@@ -184,17 +192,30 @@ def _decision(format: int, blob: bytes) -> Decision | None:
         return None
 
 
+@contextlib.contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Commit what is done inside, or nothing of it."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            db.execute("ROLLBACK")
+        raise
+
+
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
     """Bring a file to the newest version, each step in one transaction, so that a kill half-way loses nothing."""
     version = _check(db, path, fresh=True)
     for number, script in enumerate(sql.MIGRATIONS[version:], version + 1):
-        db.execute("BEGIN IMMEDIATE")
-        if _number(db, "PRAGMA user_version") < number:  # else another process was first
+        with _transaction(db):
+            if _number(db, "PRAGMA user_version") >= number:
+                continue  # another process was first
             for statement in script.split(";\n"):
                 db.execute(statement)
             db.execute("PRAGMA application_id = " + str(sql.APPLICATION_ID))
             db.execute("PRAGMA user_version = " + str(number))
-        db.execute("COMMIT")
 
 
 def _check(db: sqlite3.Connection, path: Path, *, fresh: bool = False) -> int:

@@ -92,6 +92,11 @@ CREATE TABLE decisions (
     blob BLOB NOT NULL                -- MessagePack of core.decide.Decision
 ) WITHOUT ROWID;
 
+CREATE TABLE policies (
+    version TEXT PRIMARY KEY,
+    blob BLOB NOT NULL                -- MessagePack of what decides in it; no credentials
+) WITHOUT ROWID;
+
 CREATE TABLE marks (
     segment TEXT PRIMARY KEY,         -- file name in DIR/journal
     needed INTEGER NOT NULL,          -- the oldest byte not yet booked
@@ -111,6 +116,8 @@ INSERT_REQUEST = _insert("requests", REQUEST_COLUMNS)
 INSERT_ATTEMPT = _insert("attempts", ATTEMPT_COLUMNS)
 INSERT_DECISION = _insert("decisions", ("request_id", "format", "blob"))
 REPLACE_MARK = "INSERT OR REPLACE INTO marks (segment, needed, skipped) VALUES (?, ?, ?)"
+INSERT_POLICY = _insert("policies", ("version", "blob"))
+SELECT_POLICY = "SELECT blob FROM policies WHERE version = ?"
 SELECT_MARKS = "SELECT segment, needed, skipped FROM marks"
 DELETE_MARK = "DELETE FROM marks WHERE segment = ?"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from pointsman.core.decide import Ranking, Snapshot
 from pointsman.core.options import Options, predicted_nano
 from pointsman.core.request import Features
+from pointsman.core.strategy import Ranking, Snapshot
 from pointsman.strategies.registry import strategy
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from pointsman.core.decide import Ranking, Snapshot
 from pointsman.core.options import Options
 from pointsman.core.request import Features
+from pointsman.core.strategy import Ranking, Snapshot
 from pointsman.strategies.registry import strategy
 
 
-@strategy("priority")
+def draw_priority(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> int:
+    """Return the first candidate that can answer."""
+    return eligible[0]
+
+
+@strategy("priority", draw_priority)
 def priority(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> Ranking:
     """Take the first candidate that can answer, in the order written. Score: its place in that order."""
     return Ranking(eligible, (1.0,) + (0.0,) * (len(eligible) - 1), tuple(map(float, eligible)))
@@ -19,7 +24,7 @@ def weighted(options: Options, eligible: tuple[int, ...], features: Features, sn
     """Draw a candidate in proportion to the weights; the others follow by weight. Score: the weight."""
     weights = {p: options.options[p].weight for p in eligible}
     total = sum(weights.values())
-    point, drawn = (snapshot.seed & 0xFFFFFFFF) / 2**32 * total, eligible[-1]
+    point, drawn = snapshot.seed * total, eligible[-1]
     for p, weight in weights.items():
         point -= weight
         if point < 0.0:

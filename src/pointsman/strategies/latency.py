@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-from pointsman.core.decide import Ranking, Snapshot
-from pointsman.core.health import FRESH_MS, predicted_ttft_ms
+from pointsman.core.health import FRESH_MS, State, predicted_ttft_ms
 from pointsman.core.options import Options
 from pointsman.core.request import Features
+from pointsman.core.strategy import Ranking, Snapshot
 from pointsman.strategies.registry import strategy
 
 
-@strategy("fastest")
+def draw_fastest(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> int:
+    """Return the better of two drawn candidates: all that `fastest` needs to know for a first send."""
+    count = len(eligible)
+    if count == 1:
+        return eligible[0]
+    # Two distinct candidates, each pair equally likely: the whole part of the scaled seed draws one, the rest the other.
+    scaled = snapshot.seed * count
+    a = int(scaled)
+    b = int((scaled - a) * (count - 1))
+    p, q = eligible[a], eligible[b if b < a else b + 1]
+    output_ms, now_ms, states = features.predicted_output_tokens * 1000.0, snapshot.now_ms, snapshot.states
+    of_p, of_q = _score(states[p], now_ms, output_ms), _score(states[q], now_ms, output_ms)
+    return p if of_p < of_q or (of_p == of_q and p < q) else q
+
+
+@strategy("fastest", draw_fastest)
 def fastest(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> Ranking:
     """Draw two candidates and take the one predicted to finish first: power of two choices over peak EWMA.
 
@@ -20,33 +33,17 @@ def fastest(options: Options, eligible: tuple[int, ...], features: Features, sna
     the one that k others beat wins the draw with probability 2(n-1-k) / n(n-1).
     (Mitzenmacher, "The power of two choices in randomized load balancing", 2001; peak EWMA as in finagle.)
     """
-    output_ms, now_ms, states = features.predicted_output_tokens * 1000.0, snapshot.now_ms, snapshot.states
-    fresh_ms = now_ms - FRESH_MS
-    ranked = [
-        (
-            (s.ttft_ms if (s := states[p]).measured_ms > fresh_ms else predicted_ttft_ms(s, now_ms))
-            + output_ms / s.tps,
-            p,
-        )
-        for p in eligible
-    ]
+    output_ms = features.predicted_output_tokens * 1000.0
+    scores = {p: _score(snapshot.states[p], snapshot.now_ms, output_ms) for p in eligible}
+    ranked = sorted(eligible, key=lambda p: (scores[p], p))
     count = len(ranked)
-    if count == 1:
-        return Ranking(eligible, (1.0,), (ranked[0][0],))
-    ranked.sort()
-    # Two distinct places of the ranking, each pair equally likely; the lower place is the faster one.
-    a = (snapshot.seed & 0xFFFFFFFF) * count >> 32
-    b = (snapshot.seed >> 32 & 0xFFFFFFFF) * (count - 1) >> 32
-    place = min(a, b + 1 if b >= a else b)
-    ranked.insert(0, ranked.pop(place))
-    scores, order = zip(*ranked, strict=True)
-    return Ranking(order, _probabilities(count, place), scores)
+    pairs = count * (count - 1) or 1
+    chances = {p: 2.0 * (count - 1 - k) / pairs for k, p in enumerate(ranked)} if count > 1 else {ranked[0]: 1.0}
+    drawn = draw_fastest(options, eligible, features, snapshot)
+    order = (drawn, *[p for p in ranked if p != drawn])
+    return Ranking(order, tuple([chances[p] for p in order]), tuple([scores[p] for p in order]))
 
 
-@lru_cache(maxsize=4096)
-def _probabilities(count: int, place: int) -> tuple[float, ...]:
-    """Return the probability of each place of the ranking, the drawn one moved to the front as in `order`."""
-    pairs = count * (count - 1)
-    by_place = [2.0 * (count - 1 - k) / pairs for k in range(count)]
-    by_place.insert(0, by_place.pop(place))
-    return tuple(by_place)
+def _score(state: State, now_ms: float, output_ms: float) -> float:
+    fresh = now_ms - state.measured_ms < FRESH_MS
+    return (state.ttft_ms if fresh else predicted_ttft_ms(state, now_ms)) + output_ms / state.tps

@@ -1,21 +1,31 @@
-"""The registry: a strategy's name in config -> its function."""
+"""The registry: a strategy's name in config -> its functions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from pointsman.core.decide import Strategy
+from pointsman.core.options import Options
+from pointsman.core.request import Features
+from pointsman.core.strategy import Draw, Rank, Snapshot, Strategy
 
 STRATEGIES: dict[str, Strategy] = {}
 
 
-def strategy(name: str) -> Callable[[Strategy], Strategy]:
-    """Register a function under the name that routes write in `strategy:`. Raise ValueError when it is taken."""
+def strategy(name: str, draw: Draw | None = None) -> Callable[[Rank], Rank]:
+    """Register a ranking function under the name that routes write in `strategy:`.
 
-    def register(function: Strategy) -> Strategy:
+    `draw` returns the first of the order for less work; without it the ranking is made. Raise ValueError when the name
+    is taken.
+    """
+
+    def register(rank: Rank) -> Rank:
         if name in STRATEGIES:
             raise ValueError(f"strategy {name!r} is registered twice")
-        STRATEGIES[name] = function
-        return function
+
+        def ranked_first(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> int:
+            return rank(options, eligible, features, snapshot).order[0]
+
+        STRATEGIES[name] = Strategy(name, rank, draw or ranked_first)
+        return rank
 
     return register

@@ -1,0 +1,36 @@
+# `make demo` and `make test` need python3 (3.11 or newer), pip, git and make; `make bench` installs nginx, haproxy and wrk.
+PYTHON ?= python3
+PIP := .venv/bin/pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test bench nightly fmt clean
+.DEFAULT_GOAL := demo
+
+demo: .venv/.demo
+	.venv/bin/python -m pointsman.lab.demo
+
+test: .venv/.dev
+	scripts/check.sh
+
+bench: .venv/.demo
+	.venv/bin/python bench/run.py $(ARGS)
+
+nightly: .venv/.dev
+	.venv/bin/pytest -m nightly
+
+fmt: .venv/.dev
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+clean:
+	rm -rf .venv .demo bench/run build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp per extra: a second call installs nothing unless pyproject.toml has changed.
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+
+.venv/.demo .venv/.dev: .venv/.%: pyproject.toml | .venv/bin/python
+	@echo "installing pointsman[$*] into .venv ..."
+	@$(PIP) --editable '.[$*]'
+	@touch $@

@@ -1,0 +1,45 @@
+"""What the commands that read the ledger share: the option that says where it is, and opening it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from pointsman.stores.sqlite import SqliteReader
+
+WIDTH = 100  # columns when the output is no terminal
+Data = Annotated[Path, typer.Option("--data", help="The folder that `pointsman serve` keeps its data in.")]
+DATA = Path(".pointsman")
+
+
+@contextmanager
+def ledger(data: Path) -> Iterator[SqliteReader]:
+    """Open the ledger of a data folder. Whatever is wrong with it is told, with exit code 2."""
+    from pointsman.stores.ledger import LedgerError, LedgerMissing
+    from pointsman.stores.sqlite import FILE, SqliteReader
+
+    try:
+        with SqliteReader(data / FILE) as reader:
+            yield reader
+    except LedgerMissing as error:
+        fail(f"{error}. Start `pointsman serve` there, or name its folder with --data DIR.", 2)
+    except LedgerError as error:
+        fail(f"{error}.", 2)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Tell what is wrong and end the command."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON."""
+    import msgspec
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

@@ -1,0 +1,44 @@
+"""The root of the command line: every command under its name, each loading what it needs only when it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pointsman import __version__
+from pointsman.cli.check import check
+from pointsman.cli.config import config_app
+from pointsman.cli.explain import explain
+from pointsman.cli.mock import mock
+from pointsman.cli.models import models
+from pointsman.cli.serve import serve
+from pointsman.cli.tail import tail
+from pointsman.cli.usage import usage
+
+app = typer.Typer(
+    name="pointsman",
+    help="A self-hosted LLM router: decides which model at which provider answers, carries the call, books the cost.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (serve, check, models, usage, explain, tail, mock):
+    app.command()(command)
+app.add_typer(config_app, name="config")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pointsman {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """A self-hosted LLM router: decides which model at which provider answers, carries the call, books the cost."""

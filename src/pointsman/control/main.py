@@ -1,0 +1,197 @@
+"""The control process: the ledger pump and the admin listener, beside the data plane and never in its way.
+
+Started by the supervisor as `python -m pointsman.control.main`. On standard input it reads one line of JSON (Start), then
+the encoded policy, then nothing more: end of file, like SIGTERM, means to book all that is in the journal and to end. On
+standard output it writes `ready`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import uvicorn
+from starlette.types import ASGIApp
+
+from pointsman.config import transport
+from pointsman.config.addresses import is_loopback
+from pointsman.control.admin import Admin
+from pointsman.control.pump import Pump
+from pointsman.control.replay import Policies
+from pointsman.core.policy import Policy
+from pointsman.stores.ledger import LedgerError
+from pointsman.stores.sqlite import FILE, SqliteWriter
+
+NICE = 10  # the data plane goes first
+POLL_S = 0.1  # how soon the pump looks again after it had work
+IDLE_S = 0.5  # how rarely it looks when there is none
+FLUSH_S = 60.0  # for booking at the end; what is left stays in the journal
+LOCK_RETRY_S = 0.5
+TOKEN_VARIABLE = "POINTSMAN_ADMIN_TOKEN"  # noqa: S105  a name, not a secret
+MIN_TOKEN_CHARACTERS = 16
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+MOST_CONNECTIONS = 64
+
+
+class Start(msgspec.Struct):
+    """Hold what the supervisor tells the control process."""
+
+    data: str
+    policy_bytes: int
+    admin_host: str = "127.0.0.1"
+
+
+class PumpThread(threading.Thread):
+    """Run a pump until told to stop, and then until there is nothing left. `failed` is set when it dies by itself."""
+
+    def __init__(self, pump: Pump, data: Path) -> None:
+        super().__init__(name="pump", daemon=True)
+        self.stopping = threading.Event()
+        self.failed = True
+        self._pump = pump
+        self._data = data
+
+    def run(self) -> None:
+        with _only_one(self._data / "pump.lock", self.stopping) as mine:
+            if mine:
+                self._pump_on()
+        self.failed = False
+
+    def _pump_on(self) -> None:
+        wait_s, until_s = POLL_S, float("inf")
+        while True:
+            stopping = self.stopping.is_set()
+            if stopping:
+                until_s = min(until_s, time.monotonic() + FLUSH_S)
+            busy = self._pump.step()
+            if stopping and (not busy or time.monotonic() > until_s):
+                return
+            wait_s = POLL_S if busy else min(IDLE_S, wait_s * 1.25)
+            if not busy:
+                self.stopping.wait(wait_s)
+
+
+@contextlib.contextmanager
+def _only_one(path: Path, stopping: threading.Event) -> Iterator[bool]:
+    """Hold the lock of a data folder's pump; wait for another that has it, and say so. False: told to stop before."""
+    fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    mine = said = False
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                mine = True
+                break
+            except BlockingIOError:
+                if not said:
+                    print(f"pointsman: another process books {path.parent}; waiting for it to end", file=sys.stderr)
+                said = True
+                if stopping.wait(LOCK_RETRY_S):
+                    break
+        yield mine
+    finally:
+        os.close(fd)
+
+
+class Server(uvicorn.Server):
+    """Leave the signals to this process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(app: ASGIApp, listener: socket.socket, pump: PumpThread) -> None:
+    """Answer until told to end, then let the pump finish."""
+    loop, ending = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, ending.set)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # the terminal's goes to the supervisor too, which decides
+    loop.add_reader(0, lambda: ending.set() if not os.read(0, 4096) else None)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=2,
+    )
+    server = Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    pump.start()
+    os.write(1, b"ready\n")
+    while not ending.is_set() and pump.is_alive():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ending.wait(), 1.0)
+    loop.remove_reader(0)
+    pump.stopping.set()
+    server.should_exit = True
+    await serving
+    await asyncio.to_thread(pump.join)
+
+
+def hosts_of(host: str) -> frozenset[str]:
+    """Return the names that an admin listener on `host` answers to without a token."""
+    return LOOPBACK_HOSTS | {host.strip("[]").lower()}
+
+
+def checked_token(host: str, token: str) -> str:
+    """Return the admin token. Raise SystemExit when the listener must not be without one, or it is too short (S6)."""
+    if not token and not is_loopback(host):
+        raise SystemExit(
+            f"pointsman: the admin listener on {host} would be open to anyone: set {TOKEN_VARIABLE}, or listen on 127.0.0.1"
+        )
+    if token and len(token) < MIN_TOKEN_CHARACTERS:
+        raise SystemExit(f"pointsman: {TOKEN_VARIABLE} is shorter than {MIN_TOKEN_CHARACTERS} characters")
+    return token
+
+
+def run(start: Start, policy: Policy, token: str) -> int:
+    """Run the control process to its end; return its exit code."""
+    data = Path(start.data)
+    data.mkdir(parents=True, exist_ok=True)
+    writer = SqliteWriter(data / FILE)
+    policies = Policies(writer)
+    policies.keep(policy)
+    pump = Pump(data / "journal", writer, policies)
+    thread = PumpThread(pump, data)
+    family = socket.AF_INET6 if ":" in start.admin_host else socket.AF_INET
+    listener = socket.create_server((start.admin_host, policy.listener.admin_port), family=family, backlog=128)
+    app = Admin(data, policy, pump.counts).app(token, hosts_of(start.admin_host))
+    asyncio.run(serve(app, listener, thread))
+    writer.close()
+    return int(thread.failed)
+
+
+def main() -> None:
+    """Run one control process."""
+    os.umask(0o077)
+    os.nice(NICE)
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:
+        start = msgspec.json.decode(stdin.readline() or b"null", type=Start)
+        body = b""
+        while len(body) < start.policy_bytes:
+            more = stdin.read(start.policy_bytes - len(body))
+            if not more:
+                raise SystemExit("pointsman control: the supervisor went away")
+            body += more
+    token = checked_token(start.admin_host, os.environ.get(TOKEN_VARIABLE, ""))
+    sys.exit(run(start, transport.decode(body), token))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, LedgerError) as error:
+        sys.exit(f"pointsman control: {error}")

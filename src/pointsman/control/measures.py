@@ -1,0 +1,41 @@
+"""Measures: the metrics of all workers, and the control process's own beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from pointsman.control.pump import Counts
+from pointsman.observe.metrics import Metrics, merge, render
+from pointsman.stores.journal import waiting_bytes
+
+CONTROL_METRICS: dict[str, tuple[str, str, str]] = {  # name -> kind, meaning, field of Counts
+    "pointsman_ledger_rows_total": ("counter", "Requests booked since the control process started.", "rows"),
+    "pointsman_ledger_recovered_total": ("counter", "Of these, requests whose worker died.", "recovered"),
+    "pointsman_ledger_damaged_bytes_total": ("counter", "Journal bytes that could not be read.", "damaged_bytes"),
+    "pointsman_ledger_errors_total": ("counter", "Failures to book, each tried again.", "errors"),
+    "pointsman_ledger_lag_bytes": ("gauge", "Journal not yet read by the control process.", "lag_bytes"),
+    "pointsman_ledger_open_requests": ("gauge", "Admitted requests that have not ended.", "open_requests"),
+}
+
+
+def gather(data: Path) -> tuple[Metrics, int]:
+    """Return the sum of what the workers last published, and how many they are."""
+    parts = []
+    for path in sorted((data / "run").glob("metrics-*.msgpack")):
+        try:
+            parts.append(msgspec.msgpack.decode(path.read_bytes(), type=Metrics))
+        except (OSError, msgspec.MsgspecError):
+            continue  # just being replaced, or of another version
+    return merge(parts)
+
+
+def scrape(data: Path, counts: Counts) -> bytes:
+    """Return the Prometheus text format, version 0.0.4."""
+    total, workers = gather(data)
+    own = "".join(
+        f"# HELP {name} {text}\n# TYPE {name} {kind}\n{name} {getattr(counts, field)}\n"
+        for name, (kind, text, field) in CONTROL_METRICS.items()
+    )
+    return render(total, workers, waiting_bytes(data / "journal")) + own.encode()

@@ -1,0 +1,228 @@
+"""Pump: journal records become ledger rows, each admitted request exactly once.
+
+Rows and marks (how far each segment is booked) are written in one transaction. After a crash the pump reads again from
+the marks; what it meets twice changes nothing, because rows are kept by request id (I2). A mark never passes an
+admission that has not ended, so none is lost (I1).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from pointsman.control.replay import NOWHERE, Policies
+from pointsman.control.segment import Segment
+from pointsman.core.entry import Admitted, Settled, decode_records
+from pointsman.stores.journal import LOCK_SUFFIX, NEW_SUFFIX, is_alive, segments
+from pointsman.stores.ledger import (
+    Batch,
+    LedgerError,
+    Mark,
+    Writer,
+    attempt_rows,
+    decision_row,
+    recovered_row,
+    request_row,
+)
+
+RECOVER_ROWS = 2_000  # written in one transaction
+STALE_S = 60.0  # a half-made file of this age was left by a crash
+
+
+class Counts(msgspec.Struct):
+    """Hold what the pump did since it started, and what it sees now."""
+
+    rows: int = 0
+    recovered: int = 0
+    damaged_bytes: int = 0
+    errors: int = 0
+    lag_bytes: int = 0  # of journal not yet read
+    open_requests: int = 0  # admitted, not yet ended
+
+
+class Open(msgspec.Struct, frozen=True, gc=False):
+    """Hold an admission that has not ended, and where it stands: it must be read again after a crash."""
+
+    record: Admitted
+    segment: str
+    start: int
+
+
+class Tail:
+    """Hold how far the journal of one worker incarnation is read."""
+
+    def __init__(self, incarnation: str) -> None:
+        self.incarnation = incarnation
+        self.segments: dict[str, Segment] = {}
+        self.open: dict[str, Open] = {}  # in the order of admission
+
+    def marks(self) -> dict[str, Mark]:
+        """Return the oldest byte still needed of each segment."""
+        oldest: dict[str, int] = {}
+        for waiting in self.open.values():
+            oldest.setdefault(waiting.segment, waiting.start)
+        return {name: Mark(oldest.get(name, s.offset), s.skipped) for name, s in self.segments.items()}
+
+
+class Pump:
+    """Move the journal in `folder` into a ledger, one bounded `step` after the other. Not shared between threads."""
+
+    def __init__(self, folder: Path, ledger: Writer, policies: Policies) -> None:
+        self.counts = Counts()
+        self._folder = folder
+        self._ledger = ledger
+        self._policies = policies
+        self._tails: dict[str, Tail] = {}
+        self._marks: dict[str, Mark] = {}  # as the ledger had them when `_synced`
+        self._written: dict[str, Mark] = {}  # as the ledger has them now
+        self._synced = False
+
+    def step(self) -> bool:
+        """Book a piece of each incarnation's journal. Return whether there was something to do.
+
+        An error of the ledger or of the file system is counted and said; the next step starts again from the marks.
+        """
+        try:
+            return self._step()
+        except (LedgerError, OSError) as error:
+            self.counts.errors += 1
+            print(f"pointsman: the ledger is behind: {error}", file=sys.stderr)
+            self._tails.clear()
+            self._synced = False
+            return False
+
+    def _step(self) -> bool:
+        # Dead first, files second: all that a dead worker wrote is in the listing that comes after.
+        alive = {name: is_alive(self._folder, name) for name in self._incarnations()}
+        listing = segments(self._folder)
+        if not self._synced:
+            self._sync({path.name for paths in listing.values() for path in paths})
+        busy = False
+        for name, living in alive.items():
+            tail = self._tails.setdefault(name, Tail(name))
+            busy |= self._advance(tail, listing.get(name, []), living)
+            if not living and not tail.segments:
+                (self._folder / f"{name}{LOCK_SUFFIX}").unlink(missing_ok=True)
+                del self._tails[name]
+        self.counts.lag_bytes = sum(_unread(path, self._tails) for paths in listing.values() for path in paths)
+        self.counts.open_requests = sum(len(tail.open) for tail in self._tails.values())
+        return busy
+
+    def _sync(self, present: set[str]) -> None:
+        """Take over what the ledger says is booked, and clear away what crashes left."""
+        self._marks = self._ledger.marks()
+        self._written = dict(self._marks)
+        self._ledger.forget([name for name in self._marks if name not in present])
+        for path in self._folder.glob("*" + NEW_SUFFIX):
+            if time.time() - path.stat().st_mtime > STALE_S:
+                path.unlink(missing_ok=True)
+        self._synced = True
+
+    def _incarnations(self) -> list[str]:
+        locks = [path.name.removesuffix(LOCK_SUFFIX) for path in self._folder.glob("*" + LOCK_SUFFIX)]
+        return sorted({*segments(self._folder), *locks})
+
+    def _advance(self, tail: Tail, paths: list[Path], living: bool) -> bool:
+        """Read one piece of the oldest segment that is not through; recover and clean up when all are."""
+        for path in paths:
+            if path.name not in tail.segments:
+                mark = self._marks.get(path.name, Mark(0))
+                tail.segments[path.name] = Segment(path, mark.offset, mark.skipped)
+        ordered = list(tail.segments.values())
+        position = next((i for i, segment in enumerate(ordered) if not segment.ended), -1)
+        busy = False
+        if position >= 0:
+            last = position == len(ordered) - 1
+            busy = self._book(tail, ordered[position], complete=not living or not last)
+        if not living and tail.open and all(segment.ended for segment in ordered):
+            self._recover(tail)
+            busy = True
+        self._clean(tail)
+        return busy
+
+    def _book(self, tail: Tail, segment: Segment, *, complete: bool) -> bool:
+        """Read the next piece of a segment and write its rows. Return whether it had any."""
+        offset, skipped = segment.offset, segment.skipped
+        records = segment.read(complete=complete)
+        batch = Batch()
+        for start, end, payload in records:
+            try:
+                written = decode_records(payload)
+            except ValueError:
+                segment.skipped += end - start
+                continue
+            for record in written:
+                if type(record) is Admitted:
+                    tail.open.setdefault(record.id, Open(record, segment.name, start))
+                elif type(record) is Settled:
+                    self._ended(tail, record, batch)
+        self._write(tail, batch)
+        self.counts.damaged_bytes += segment.skipped - skipped
+        return segment.ended or segment.offset != offset
+
+    def _ended(self, tail: Tail, settled: Settled, batch: Batch) -> None:
+        waiting = tail.open.pop(settled.id, None)
+        admitted = waiting.record if waiting is not None else None
+        decided = self._policies.decided(admitted) if admitted is not None else None
+        places = self._policies.places(admitted.config_version) if admitted is not None else NOWHERE
+        batch.requests.append(request_row(admitted, settled, decided, places))
+        batch.attempts += attempt_rows(settled)
+        if decided is not None:
+            batch.decisions.append(decision_row(settled.id, decided))
+
+    def _recover(self, tail: Tail) -> None:
+        """Book what a dead worker left open, with its hold as the charge."""
+        while tail.open:
+            batch = Batch()
+            for id in list(tail.open)[:RECOVER_ROWS]:
+                admitted = tail.open.pop(id).record
+                decided = self._policies.decided(admitted)
+                places = self._policies.places(admitted.config_version)
+                batch.requests.append(recovered_row(admitted, decided, places))
+                if decided is not None:
+                    batch.decisions.append(decision_row(id, decided))
+            self.counts.recovered += self._write(tail, batch)
+
+    def _write(self, tail: Tail, batch: Batch) -> int:
+        """Write rows together with the marks that changed; return how many requests were new."""
+        marks = tail.marks()
+        batch.marks = {name: mark for name, mark in marks.items() if self._written.get(name) != mark}
+        if not batch.requests and not batch.marks:
+            return 0
+        new = self._ledger.write(batch)
+        self._written.update(batch.marks)
+        self.counts.rows += new
+        return new
+
+    def _clean(self, tail: Tail) -> None:
+        """Remove the segments nothing is needed of; those with damage are kept aside."""
+        needed = {waiting.segment for waiting in tail.open.values()}
+        done = [s for s in tail.segments.values() if s.ended and s.name not in needed]
+        for segment in done:
+            if segment.skipped:
+                segment.keep_aside()
+                print(
+                    f"pointsman: {segment.skipped} bytes of journal {segment.name} were damaged; it is kept aside",
+                    file=sys.stderr,
+                )
+            else:
+                segment.path.unlink(missing_ok=True)
+            del tail.segments[segment.name]
+            self._written.pop(segment.name, None)
+        if done:
+            self._ledger.forget([segment.name for segment in done])
+
+
+def _unread(path: Path, tails: Mapping[str, Tail]) -> int:
+    tail = tails.get(path.name.split(".", 1)[0])
+    segment = tail.segments.get(path.name) if tail is not None else None
+    if segment is None:
+        return 0
+    try:
+        return max(0, path.stat().st_size - segment.offset)
+    except FileNotFoundError:
+        return 0

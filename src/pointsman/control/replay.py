@@ -1,0 +1,81 @@
+"""Replay: decisions made again from what was recorded, under the policy of their config version."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import msgspec
+
+from pointsman.core.entry import Admitted, decision_of
+from pointsman.core.options import Options, options_of
+from pointsman.core.policy import Listener, Policy
+from pointsman.stores.ledger import Decided, Place, Writer
+from pointsman.strategies import STRATEGIES
+
+MOST_VERSIONS = 16  # kept ready; others are read from the ledger again
+
+NOWHERE: Mapping[str, Place] = {}
+
+
+class Version(msgspec.Struct, frozen=True):
+    """Hold one config version as decisions see it."""
+
+    options: dict[str, Options]
+    places: dict[str, Place]
+
+
+class Policies:
+    """Keep every policy that decisions were made under, in the ledger, so that they can be made again later."""
+
+    def __init__(self, ledger: Writer) -> None:
+        self._ledger = ledger
+        self._versions: OrderedDict[str, Version | None] = OrderedDict()
+
+    def keep(self, policy: Policy) -> None:
+        """Store what decides in a policy; credentials, client keys and addresses are left out (S7)."""
+        bare = msgspec.structs.replace(policy, providers={}, keys=(), listener=Listener())
+        self._ledger.keep_policy(policy.version, msgspec.msgpack.encode(bare))
+        self._versions.pop(policy.version, None)
+
+    def decided(self, admitted: Admitted) -> Decided | None:
+        """Return the decision of an admitted request; None when its policy or its route is not known here any more."""
+        version = self._version(admitted.config_version)
+        options = version.options.get(admitted.request.route) if version is not None else None
+        if options is None:
+            return None
+        if len(admitted.snapshot.states) != len(options.options):
+            return None
+        try:
+            return Decided(*decision_of(admitted, options))
+        except (ValueError, LookupError, ArithmeticError):  # it was made by other code
+            return None
+
+    def places(self, version: str) -> Mapping[str, Place]:
+        """Return what each deployment of a config version stands for."""
+        known = self._version(version)
+        return known.places if known is not None else NOWHERE
+
+    def _version(self, name: str) -> Version | None:
+        if name not in self._versions:
+            self._versions[name] = _read(self._ledger.policy(name))
+            if len(self._versions) > MOST_VERSIONS:
+                self._versions.popitem(last=False)
+        return self._versions[name]
+
+
+def _read(blob: bytes | None) -> Version | None:
+    if blob is None:
+        return None
+    try:
+        policy = msgspec.msgpack.decode(blob, type=Policy)
+    except msgspec.MsgspecError:
+        return None
+    routes = {name: route for name, route in policy.routes.items() if route.strategy in STRATEGIES}
+    return Version(
+        options=options_of(msgspec.structs.replace(policy, routes=routes), STRATEGIES),
+        places={
+            d.name: Place(d.provider, d.wire.model, d.price.version if d.price is not None else "")
+            for d in policy.deployments
+        },
+    )

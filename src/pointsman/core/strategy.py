@@ -1,0 +1,48 @@
+"""Strategy: what ranks candidates, the Snapshot it may look at, and the Ranking it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pointsman.core.health import State
+from pointsman.core.request import Features
+
+if TYPE_CHECKING:
+    from pointsman.core.options import Options
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Hold the read-only state a decision needs. `states` stands beside the route's options; `now_ms` is the monotonic
+    clock; `seed` is the only source of chance, uniform in [0, 1)."""
+
+    version: str
+    now_ms: float
+    seed: float
+    states: tuple[State, ...]
+    calm: bool = False  # no state has a breaker open, half open or cooling
+
+
+class Ranking(msgspec.Struct, frozen=True, gc=False):
+    """Hold a strategy's answer. `order` lists all the eligible positions, the one drawn first, then the fallbacks;
+    `probabilities` (of being drawn first; they sum to 1) and `scores` stand beside it."""
+
+    order: tuple[int, ...]
+    probabilities: tuple[float, ...]
+    scores: tuple[float, ...]
+
+
+# (options, eligible positions in the operator's order, never empty, features, snapshot) -> Ranking, or its order[0]
+Rank = Callable[["Options", tuple[int, ...], Features, Snapshot], Ranking]
+Draw = Callable[["Options", tuple[int, ...], Features, Snapshot], int]
+
+
+class Strategy(msgspec.Struct, frozen=True):
+    """Hold a way of choosing: `rank` says everything, `draw` only which one is first, and so may do less. The two
+    agree for every input; the conformance suite holds every registered strategy to it."""
+
+    name: str
+    rank: Rank
+    draw: Draw

@@ -1,0 +1,203 @@
+"""OpenAI wire in, OpenAI wire out: relay a stream in whole events as they came.
+
+Until the first content each event is decoded. From that one the stream's template is learned: the bytes around the text of
+an event that carries nothing but text. An event that fits the template is forwarded at once; one that does not is forwarded
+after a few byte searches that rule out anything but content, or is decoded.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from pointsman.core.outcome import Kind, Outcome
+from pointsman.core.usage import NO_USAGE
+from pointsman.dialects.relay_reply import NULL, Body, Choice, decode_body, read_usage
+
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+_BOUNDARY = re.compile(rb"\r?\n\r?\n|\r\r")
+_CONTENT_MEMBERS = (
+    "content",
+    "tool_calls",
+    "function_call",
+    "refusal",
+    "reasoning_content",
+    "reasoning",
+    "reasoning_details",
+    "audio",
+)
+
+
+class RelayStream:
+    """Relay one OpenAI stream. `feed` returns the bytes to forward: whole events only, the provider's noise removed.
+
+    After each `feed`, `content`, `failure` and `done` say what has been seen; `usage` is the last reported; `text_bytes`
+    is about how much content was relayed, for an estimate when the provider reports no usage.
+    """
+
+    __slots__ = (
+        "_carry", "_finished", "_overhead", "_prefix", "_show_usage", "_suffix", "content", "done", "events", "failure",
+        "served_model", "text_bytes", "usage",
+    )  # fmt: skip
+
+    def __init__(self, *, show_usage: bool) -> None:
+        self._show_usage = show_usage
+        self._carry = b""  # of an event that is not whole yet
+        self._finished = False
+        self._overhead = 0  # bytes of an event beside its text
+        self._prefix = self._suffix = b"\0"  # the template; unknown until an event with text came
+        self.content = False
+        self.done = False
+        self.failure: Outcome | None = None
+        self.usage = NO_USAGE
+        self.served_model = ""
+        self.events = 0
+        self.text_bytes = 0
+
+    def feed(self, data: bytes) -> bytes:
+        prefix, suffix = self._prefix, self._suffix
+        if data.startswith(prefix) and data.endswith(suffix) and not self._carry:
+            text = data[len(prefix) : -len(suffix)]
+            if b'"' not in text and b"\n" not in text:  # one string, so one event
+                self.text_bytes += len(text)
+                return data
+        if not self._carry and self.content and _is_plain(data):
+            events = data.count(b"\n\n")
+            self.text_bytes += max(events, len(data) - events * self._overhead)
+            return data
+        return self._examine(data)
+
+    def close(self) -> tuple[bytes, Outcome]:
+        """Return the last bytes to forward and the Outcome that the end of the provider's bytes means: Ok only behind a
+        terminal marker and a finish reason (I18)."""
+        out = b""
+        rest, self._carry = self._carry, b""
+        if rest and not self.done and self.failure is None and (rest.endswith(b"\r\r") or _payload(rest) == b"[DONE]"):
+            out = self._event(rest.rstrip(b"\r"))  # the blank line behind the last event is missing or of CRs
+        if self.failure is not None:
+            return out, self.failure
+        if self.done:
+            return out, Outcome(Kind.OK, 200)
+        if not self.events and not rest:
+            return b"", Outcome(Kind.EMPTY, 200, "the stream ended without an event")
+        return out, Outcome(Kind.TRUNCATED, 200, "the stream ended before its terminal marker")
+
+    def _examine(self, data: bytes) -> bytes:
+        """Look at each event by itself; keep an incomplete last one for later."""
+        known = max(0, len(self._carry) - 3)  # where a boundary may stand that was not seen before
+        data, self._carry = self._carry + data, b""
+        kept: list[bytes] = []
+        at = 0
+        for boundary in _BOUNDARY.finditer(data, known):
+            if boundary.end() == len(data) and boundary.group() == b"\r\r":
+                break  # perhaps the first half of CR LF CR LF
+            event, at = data[at : boundary.start()], boundary.end()
+            kept.append(self._event(event))
+            if self.done or self.failure is not None:
+                return b"".join(kept)  # nothing follows a terminal marker (faults 53, 61)
+        self._carry = data[at:]
+        if len(self._carry) > MAX_EVENT_BYTES:
+            self.failure = Outcome(Kind.BROKEN, 200, "an event is larger than 8 MiB")
+        return b"".join(kept)
+
+    def _event(self, event: bytes) -> bytes:
+        """Return one event as it is to be forwarded, b"" for none, and note what it says."""
+        payload = _payload(event)
+        if payload is None:
+            return b""  # comments and fields without data: transport only (fault 50)
+        self.events += 1
+        if payload == b"[DONE]":
+            if self._finished:
+                self.done = True
+                return b"data: [DONE]\n\n"
+            self.failure = Outcome(Kind.TRUNCATED, 200, "the stream ended without a finish reason")
+            return b""
+        try:
+            body = decode_body(payload)
+        except (msgspec.DecodeError, RecursionError):
+            if self.content:
+                return b"data: " + payload + b"\n\n"  # same wire: forwarded as it came (fault 47)
+            self.failure = Outcome(Kind.BROKEN, 200, "an event is not valid JSON")
+            return b""
+        if bytes(body.error) not in NULL:
+            self.failure = Outcome(Kind.SERVER_ERROR, 200, bytes(body.error).decode(errors="replace")[:500])
+            return b""
+        return self._note(body, payload)
+
+    def _note(self, body: Body, payload: bytes) -> bytes:
+        if body.model and not self.served_model:
+            self.served_model = body.model
+        usage = read_usage(bytes(body.usage))
+        if usage.source != "unknown":
+            self.usage = usage
+        for choice in body.choices or ():
+            self._note_choice(choice, payload)
+        if usage.source != "unknown" and not body.choices and not self._show_usage:
+            return b""  # the client did not ask for it (K5)
+        return b"data: " + payload + b"\n\n"
+
+    def _note_choice(self, choice: Choice, payload: bytes) -> None:
+        if choice.finish_reason:
+            self._finished = True
+        delta = choice.delta or {}
+        size = sum(_size(delta.get(name)) for name in _CONTENT_MEMBERS)
+        if not size:
+            return
+        self.content = True
+        self.text_bytes += size
+        if self._prefix == b"\0" and not choice.finish_reason:
+            self._overhead = self._overhead or len(payload) + 8 - size
+            self._learn(payload, delta)
+
+    def _learn(self, payload: bytes, delta: dict[str, Any]) -> None:
+        """Remember how an event that carries nothing but text looks around the text."""
+        given = delta.get("content")
+        text = msgspec.json.encode(given) if len(delta) == 1 and isinstance(given, str) else b""
+        at = payload.find(b'"content":' + text) if text else -1
+        if at < 0 or payload.count(text) != 1:
+            return
+        at += len(b'"content":"')
+        self._prefix = b"data: " + payload[:at]
+        self._suffix = payload[at + len(text) - 2 :] + b"\n\n"
+
+
+def _is_plain(data: bytes) -> bool:
+    """Tell whether data is whole events none of which can be anything but content: no search finds more."""
+    return (
+        data[-2:] == b"\n\n"
+        and data[:5] == b"data:"
+        and b"\r" not in data
+        and b'"finish_reason":"' not in data
+        and b'"finish_reason": "' not in data
+        and b"[DONE]" not in data
+        and b'"error"' not in data
+        and b"\n:" not in data
+        and b"\nid:" not in data
+        and ((at := data.find(b'"usage"')) < 0 or (data[at + 7 : at + 12] == b":null" and data.count(b'"usage"') == 1))
+    )
+
+
+def _size(value: object) -> int:
+    """Return about how many bytes of content a member of a delta carries; at least 1 when it carries any."""
+    if not value:
+        return 0
+    if isinstance(value, str):
+        return len(value.encode())
+    if isinstance(value, list):  # tool calls: what counts is the name and the arguments
+        called = [call.get("function") or {} for call in value if isinstance(call, dict)]
+        return max(1, sum(len(str(f.get("name") or "")) + len(str(f.get("arguments") or "")) for f in called))
+    return max(1, len(msgspec.json.encode(value)))
+
+
+def _payload(event: bytes) -> bytes | None:
+    """Return the joined data lines of one SSE event, None when it has none."""
+    if event[:6] == b"data: " and b"\n" not in event and b"\r" not in event:
+        return event[6:]
+    lines = [
+        line[6:] if line[5:6] == b" " else line[5:]
+        for line in event.removeprefix(b"\xef\xbb\xbf").splitlines()
+        if line.startswith(b"data:")
+    ]
+    return b"\n".join(lines) if lines else None

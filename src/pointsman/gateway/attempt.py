@@ -1,0 +1,100 @@
+"""Attempt: one send while it is under way, and the row it becomes."""
+
+from __future__ import annotations
+
+from pointsman.core.entry import AttemptRow
+from pointsman.core.options import Step
+from pointsman.core.outcome import BILLABLE, Kind, Outcome
+from pointsman.core.pricing import NOTHING, UNPRICED, charge
+from pointsman.core.usage import NO_USAGE, Usage
+from pointsman.dialects.relay_reply import read_reply
+from pointsman.dialects.relay_stream import RelayStream
+from pointsman.dialects.translate import TranslateStream
+from pointsman.gateway.world import CALLER_DIALECT, Endpoint
+
+Pipe = RelayStream | TranslateStream
+BYTES_PER_TOKEN = 4  # of an answer's text, when nobody counted: English prose and code; the row says `estimated`
+
+
+class Attempt:
+    """Hold one send. Times are milliseconds of the monotonic clock; 0.0: did not get that far."""
+
+    connected_ms = 0.0
+    answered_ms = 0.0  # first content, or the whole reply
+    status = 0
+    pipe: Pipe | None = None
+
+    def __init__(self, step: Step, endpoint: Endpoint, started_ms: float) -> None:
+        self.step = step
+        self.endpoint = endpoint
+        self.started_ms = started_ms
+
+    def open_pipe(self, *, show_usage: bool) -> None:
+        """Prepare for a stream: relayed when the wires are the same, else translated."""
+        if self.endpoint.relays:
+            self.pipe = RelayStream(show_usage=show_usage)
+        else:
+            self.pipe = TranslateStream(self.endpoint.dialect, CALLER_DIALECT, show_usage=show_usage)
+
+    def read_reply(self, body: bytes) -> tuple[Outcome | None, Usage, str, bytes]:
+        """Return a unary reply as failure (None: it is an answer), usage, served model and the body for the client. Raise
+        WireError when it is not of the provider's wire."""
+        if self.endpoint.relays:
+            facts = read_reply(body)
+            return facts.failure, facts.usage, facts.served_model, body
+        reply = self.endpoint.dialect.decode_reply(body)
+        failure = None if reply.choices else Outcome(Kind.EMPTY, 200, "the reply has no choices")
+        return failure, reply.usage or NO_USAGE, reply.model, CALLER_DIALECT.encode_reply(reply)
+
+    def row(self, outcome: Outcome, now_ms: float, ready_ms: float, service_tier: str | None) -> AttemptRow:
+        """Return what the books say of the attempt. Times in it count from `ready_ms`.
+
+        An end that providers do not bill costs nothing; a billable one without usage is unpriced: unknown is not zero (I5).
+        """
+        deployment, usage = self.endpoint.deployment, outcome.usage
+        price = deployment.price
+        if usage.source != "unknown":
+            cost = charge(usage, price, service_tier)
+        else:
+            cost = UNPRICED if self.answered_ms and outcome.kind in BILLABLE else NOTHING
+        return AttemptRow(
+            deployment.name,
+            deployment.provider,
+            deployment.wire.model,
+            outcome.kind,
+            outcome.status or self.status,
+            self.started_ms - ready_ms,
+            self.connected_ms and self.connected_ms - ready_ms,
+            self.answered_ms and self.answered_ms - ready_ms,
+            now_ms - ready_ms,
+            usage,
+            -1 if cost.nano is None else cost.nano,
+            cost.state,
+            "" if price is None else price.version,
+            outcome.served_model,
+            outcome.message,
+        )
+
+    def usage_so_far(self, input_tokens: int) -> Usage | None:
+        """Return what a stream that did not end well has used, by our estimate; None when nothing of it came.
+
+        What the provider said of its input holds; of its output it may have said something early, so the larger counts.
+        """
+        pipe = self.pipe
+        if pipe is None or not pipe.events:
+            return None
+        said = pipe.usage
+        return Usage(
+            said.input_tokens or input_tokens,
+            max(said.output_tokens, estimated_tokens(pipe.text_bytes)),
+            said.cache_read_tokens,
+            said.cache_write_5m_tokens,
+            said.cache_write_1h_tokens,
+            said.reasoning_tokens,
+            source="estimated",
+        )
+
+
+def estimated_tokens(text_bytes: int) -> int:
+    """Return about how many tokens a text of that many bytes is."""
+    return -(-text_bytes // BYTES_PER_TOKEN)

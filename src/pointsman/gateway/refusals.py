@@ -1,0 +1,50 @@
+"""Refusals: how the end of a request that has no answer is told to the client."""
+
+from __future__ import annotations
+
+from pointsman.core.decide import Plan
+from pointsman.core.outcome import CLASSES, Blame, Kind, Outcome
+from pointsman.core.request import Request, names_of
+from pointsman.gateway import answers
+
+
+def failure_body(outcome: Outcome, request_id: str) -> bytes:
+    """Return the OpenAI-shaped error body of an outcome."""
+    kind = CLASSES[outcome.kind]
+    message = outcome.message or kind.code.replace("_", " ")
+    origin = kind.blame.value if kind.blame is not Blame.NOBODY else "router"
+    return answers.error_body(message, kind.type, kind.code, origin=origin, request_id=request_id)
+
+
+def failure_headers(outcome: Outcome, attempts: int) -> str:
+    """Return the headers that tell an SDK whether, and when, to try again.
+
+    `x-should-retry: false` when our own tries are spent, or when nobody can be tried; a 429 that met no other deployment is
+    left to the SDK, which waits as `retry-after` says.
+    """
+    status = CLASSES[outcome.kind].status
+    lines = ""
+    if status in (429, 503):
+        wait_ms = outcome.retry_after_ms if outcome.retry_after_ms is not None else 1_000
+        lines = f"retry-after: {max(1, -(-wait_ms // 1000))}\r\n"
+    if attempts > 1 or outcome.kind is Kind.DEADLINE or (attempts == 0 and status == 503):
+        lines += "x-should-retry: false\r\n"
+    return lines
+
+
+def in_the_way(plan: Plan, request: Request) -> Outcome:
+    """Return the Outcome of a request for which no deployment could be tried."""
+    if plan.wait_ms:
+        kind = Kind.RATE_LIMITED if plan.refused == "cooling" else Kind.OVERLOADED
+        message = f"no deployment of `{request.route}` can be tried now ({plan.refused})"
+        return Outcome(kind, 0, message, int(plan.wait_ms))
+    features = request.features
+    if plan.refused == "context":
+        message = f"about {features.input_tokens} input tokens do not fit any model of `{request.route}`"
+        return Outcome(Kind.CONTEXT_LENGTH, 0, message)
+    wants = {
+        "capability": f"no model of `{request.route}` is known to take: {', '.join(names_of(features.needs))}",
+        "output": f"no model of `{request.route}` gives {features.output_tokens} output tokens",
+        "unpriced": f"`{request.route}` forbids models whose price is unknown",
+    }
+    return Outcome(Kind.UNSUPPORTED, 0, wants.get(plan.refused, f"no deployment of `{request.route}`: {plan.refused}"))

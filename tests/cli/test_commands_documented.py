@@ -1,0 +1,77 @@
+"""The command line and the metrics are documented as they are, and the command line is quick to answer."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from pointsman import __version__
+from pointsman.cli.root import app
+from pointsman.control.measures import CONTROL_METRICS
+from pointsman.observe.metrics import METRICS
+from pointsman.stores.ledger import GROUPS
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def commands() -> Iterator[tuple[str, set[str]]]:
+    """Yield each command with its options."""
+    waiting = list(typer.main.get_command(app).commands.items())  # type: ignore[attr-defined]
+    while waiting:
+        name, command = waiting.pop()
+        if hasattr(command, "commands"):
+            waiting += [(f"{name} {inner}", one) for inner, one in command.commands.items()]
+            continue
+        options = {o for p in command.params for o in (*p.opts, *p.secondary_opts) if o.startswith("-")}
+        yield name, options - {"--help", "-h"}
+
+
+def sections() -> dict[str, str]:
+    parts = re.split(r"^## `pointsman (.*)`\n", (DOCS / "cli.md").read_text(), flags=re.M)
+    return {re.sub(r" [\[A-Z].*", "", name): text for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def test_every_command_and_option_is_documented_and_no_other() -> None:
+    documented = {name: set(re.findall(r"^\| .*", text, flags=re.M)) for name, text in sections().items()}
+    listed = {
+        name: {o for row in rows for o in re.findall(r"`(--?[a-z-]+)`", row.split("|")[1])}
+        for name, rows in documented.items()
+    }
+    assert listed == dict(commands())
+
+
+def test_every_column_of_usage_is_documented() -> None:
+    assert all(f"`{name}`" in sections()["usage"] for name in GROUPS)
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    documented = re.findall(r"^\| `(pointsman_\w+)` \| (\w+)", (DOCS / "metrics.md").read_text(), flags=re.M)
+    known = {name: kind for name, (kind, *_) in (METRICS | CONTROL_METRICS).items()}
+    assert dict(documented) == known and len(documented) == len(known)
+
+
+def test_help_and_version() -> None:
+    help_text = CliRunner().invoke(app, ["--help"])
+    assert help_text.exit_code == 0
+    for name in ("serve", "check", "models", "usage", "explain", "tail", "mock", "config"):
+        assert name in help_text.output
+    version = CliRunner().invoke(app, ["--version"])
+    assert version.exit_code == 0 and version.output == f"pointsman {__version__}\n"
+
+
+@pytest.mark.serial
+def test_help_takes_less_than_300_ms() -> None:
+    times_s = []
+    for _ in range(5):
+        began_s = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "pointsman.cli", "--help"], check=True, capture_output=True)
+        times_s.append(time.perf_counter() - began_s)
+    assert min(times_s) <= 0.3

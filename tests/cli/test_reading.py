@@ -1,0 +1,199 @@
+"""The commands that read the ledger: what they print, in how many columns, and what they say when they cannot."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from records import admitted, attempt, decided, policy, settled
+from typer.testing import CliRunner, Result
+
+from pointsman.cli.root import app
+from pointsman.control.pump import Pump
+from pointsman.control.replay import Policies
+from pointsman.core.entry import Admitted, Settled, encode_records
+from pointsman.core.usage import NO_USAGE
+from pointsman.stores.journal import Journal
+from pointsman.stores.sqlite import FILE, SqliteWriter
+
+EVIL = "\x1b[31m<script>\r\n[bold]"
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "100"})
+
+
+def booked(data: Path, *records: Admitted | Settled, alive: bool = False) -> Journal:
+    journal = Journal(data / "journal", "i1", 1 << 20, 1 << 30)
+    for record in records:
+        journal.append(encode_records([record]))
+    if not alive:
+        journal.close()
+    writer = SqliteWriter(data / FILE)
+    policies = Policies(writer)
+    policies.keep(policy())
+    pump = Pump(data / "journal", writer, policies)
+    while pump.step():
+        pass
+    writer.close()
+    return journal
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Return a folder with a failover, an unpriced, a recovered and a hostile request beside plain ones."""
+    slow = attempt(deployment="mini", outcome="timeout", status=0, usage=NO_USAGE, charge_nano=0, message=EVIL)
+    unpriced = attempt(deployment="mini", charge_nano=-1, charge_state="unpriced", started_ms=400.0)
+    booked(
+        tmp_path,
+        *(record for n in range(5) for record in (admitted(n, client_id=f"mine-{n}"), settled(n))),
+        admitted(5, client_id="moved"),
+        settled(5, slow, unpriced),
+        admitted(6, client_id="twice", asked_model=EVIL),
+        admitted(7, client_id="twice"),
+    )
+    return tmp_path
+
+
+def lines_of(result: Result) -> list[str]:
+    assert result.exit_code == 0, result.output + result.stderr
+    return [line.rstrip() for line in result.output.splitlines()]
+
+
+def test_usage_shows_each_group_and_a_total_in_100_columns(data: Path) -> None:
+    lines = lines_of(run("usage", "--data", data, "--since", "2026-01-01"))
+    assert max(map(len, lines)) <= 100
+    text = "\n".join(lines)
+    assert re.search(r"drafts +8 +", text) and re.search(r"total +8 +", text)
+    assert "$0.0006" in text and "+1" in text  # measured apart from unpriced
+    assert "$0.0068" in text  # two recovered, estimated
+
+
+def test_usage_groups_by_two(data: Path) -> None:
+    once = run("usage", "--data", data, "--since", "2026-01-01", "--by", "deployment", "--by", "outcome")
+    assert once.output == run("usage", "--data", data, "--since", "2026-01-01", "--by", "deployment,outcome").output
+    text = "\n".join(lines_of(once))
+    assert re.search(r"large +ok +5", text) and re.search(r"large +recovered +2", text)
+    assert max(map(len, lines_of(once))) <= 100
+
+
+def test_usage_as_json_is_exact(data: Path) -> None:
+    told = json.loads(run("usage", "--data", data, "--since", "2026-01-01", "--json").stdout)
+    total = told["total"]
+    assert (total["requests"], total["measured_nano"], total["estimated_nano"]) == (8, 600_000, 6_800_000)
+    assert (total["unpriced"], total["recovered"], total["failovers"], total["errors"]) == (1, 2, 1, 2)
+    assert told["groups"][0]["route"] == "drafts" and told["by"] == ["route"]
+
+
+def test_usage_counts_from_when_it_is_told(data: Path) -> None:
+    told = json.loads(run("usage", "--data", data, "--since", "2027-01-01", "--json").stdout)
+    assert told["total"]["requests"] == 0 and told["groups"] == []
+    assert "No requests" in run("usage", "--data", data, "--since", "2027-01-01").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--by", "colour"], "columns: route, model"),
+        (["--by", "day,key,route"], "one or 2 columns"),
+        (["--by", ","], "one or 2 columns"),
+        (["--since", "yesterday"], "like 30m, 24h, 7d"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_said(data: Path, arguments: list[str], expected: str) -> None:
+    result = run("usage", "--data", data, *arguments)
+    assert result.exit_code == 2 and expected in result.stderr and result.stdout == ""
+
+
+def test_explain_shows_candidates_attempts_and_money(data: Path) -> None:
+    result = run("explain", "moved", "--data", data)
+    text = "\n".join(lines_of(result))
+    assert "weighted chose large with probability 0.70, out of 2 eligible of 2 candidates" in text
+    assert "mini ended with timeout, so the router tried again" in text
+    for expected in ("0.700", "0.300", "never: prior", "1.0 s before", "timeout", "unpriced", "$0.0034 was predicted"):
+        assert expected in text, expected
+    assert "━" in text and "─" in text and max(map(len, text.splitlines())) <= 100
+
+
+def test_f111_nothing_of_a_client_or_provider_steers_the_terminal(data: Path) -> None:
+    for result in (
+        run("explain", "moved", "--data", data),
+        run("explain", admitted(6).id, "--data", data),
+        run("usage", "--by", "asked", "--since", "2026-01-01", "--data", data),
+        run("tail", "--no-follow", "--data", data),
+    ):
+        assert result.exit_code == 0 and "\x1b" not in result.output and "\r" not in result.output
+
+
+@pytest.mark.parametrize("text", [admitted(5).id, admitted(5).id[:-2], "moved"])
+def test_a_request_is_found_by_its_id_its_beginning_or_the_clients_id(data: Path, text: str) -> None:
+    told = json.loads(run("explain", text, "--json", "--data", data).stdout)
+    assert told["id"] == admitted(5).id and len(told["attempts"]) == 2
+    assert [(c["deployment"], c["rank"], c["probability"]) for c in told["candidates"]] == [
+        ("large", 1, 0.7),
+        ("mini", 2, 0.3),
+    ]
+
+
+def test_explain_says_when_it_finds_none_or_several(data: Path) -> None:
+    none = run("explain", "req_none", "--data", data)
+    assert none.exit_code == 1 and "no request of this id" in none.stderr
+    several = run("explain", "twice", "--data", data)
+    assert several.exit_code == 1 and admitted(6).id in several.stderr and admitted(7).id in several.stderr
+
+
+def test_explain_knows_what_is_still_running(tmp_path: Path) -> None:
+    journal = booked(tmp_path, admitted(0, client_id="now"), alive=True)
+    result = run("explain", "now", "--data", tmp_path)
+    assert result.exit_code == 1 and "not booked yet" in result.stderr
+    journal.close()
+
+
+def test_explain_shows_a_row_whose_decision_is_lost(tmp_path: Path) -> None:
+    booked(tmp_path, settled(0))
+    text = "\n".join(lines_of(run("explain", settled(0).id, "--data", tmp_path)))
+    assert "The decision is not readable" in text and "admission lost" in text
+
+
+def test_tail_shows_the_last_lines_in_100_columns(data: Path) -> None:
+    lines = lines_of(run("tail", "--no-follow", "-n", "3", "--data", data))
+    assert len(lines) == 4 and all(len(line) <= 100 for line in lines)
+    assert "recovered" in lines[-1] and "~$0.0034" in lines[-1]
+    assert "drafts → large » mini " in lines[1] and "unpriced" in lines[1]
+    assert lines[1].endswith(admitted(5).id[:20])
+
+
+def test_tail_as_json_is_one_row_a_line(data: Path) -> None:
+    rows = [json.loads(line) for line in lines_of(run("tail", "--no-follow", "--json", "--data", data))]
+    assert [row["id"] for row in rows] == [admitted(n).id for n in range(8)]
+
+
+def test_tail_follows_what_is_booked(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    def meanwhile(seconds: float) -> None:
+        monkeypatch.setattr(time, "sleep", interrupt)
+        booked(data, admitted(20, client_id="new"), settled(20))
+
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", meanwhile)
+    lines = lines_of(run("tail", "-n", "0", "--json", "--data", data))
+    assert [json.loads(line)["client_id"] for line in lines] == ["new"]
+
+
+@pytest.mark.parametrize("arguments", [["usage"], ["explain", "x"], ["tail"]])
+def test_without_a_ledger_each_says_where_it_looked(tmp_path: Path, arguments: list[str]) -> None:
+    result = run(*arguments, "--data", tmp_path)
+    assert result.exit_code == 2 and str(tmp_path / FILE) in result.stderr and "pointsman serve" in result.stderr
+    (tmp_path / FILE).write_text("not a database, but long enough to look like something" * 20)
+    broken = run(*arguments, "--data", tmp_path)
+    assert broken.exit_code == 2 and "Traceback" not in broken.stderr
+
+
+def test_the_decision_is_that_of_the_records(data: Path) -> None:
+    told = json.loads(run("explain", admitted(0).id, "--json", "--data", data).stdout)
+    assert told["request"]["reason"] == decided().decision.reason and told["facts"]["input_tokens_estimated"] == 1_000

@@ -1,0 +1,6 @@
+"""Make the record makers of the stores' tests importable here."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "stores"))

@@ -1,0 +1,263 @@
+"""The admin listener: who gets in, what it answers, and that nothing of a stranger's becomes markup."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from records import admitted, attempt, policy, settled
+
+from pointsman.control.admin import HEADERS, Admin
+from pointsman.control.html import el, join, table
+from pointsman.control.main import checked_token, hosts_of
+from pointsman.control.period import since_ms
+from pointsman.control.pump import Counts, Pump
+from pointsman.control.replay import Policies
+from pointsman.core.entry import encode_records
+from pointsman.core.policy import Policy
+from pointsman.observe.metrics import Metrics
+from pointsman.stores.journal import Journal
+from pointsman.stores.sqlite import FILE, SqliteWriter
+
+EVIL = """<script>alert(1)</script>"'><img src=x onerror=alert(1)>{{7*7}}\x1b"""
+TOKEN = "a-token-of-enough-characters"
+
+
+class Answer:
+    def __init__(self, messages: list[dict[str, Any]]) -> None:
+        self.status: int = messages[0]["status"]
+        self.headers = {k.decode().lower(): v.decode() for k, v in messages[0]["headers"]}
+        self.text = b"".join(m.get("body", b"") for m in messages[1:]).decode()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+def ask(app: Any, path: str, method: str = "GET", **headers: str) -> Answer:
+    """Send one request to an ASGI application."""
+    given = {"host": "127.0.0.1:8081"} | headers
+    plain, _, query = path.partition("?")
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "path": plain,
+        "raw_path": plain.encode(),
+        "query_string": query.encode(),
+        "headers": [(k.encode(), v.encode()) for k, v in given.items()],
+        "server": ("127.0.0.1", 8081),
+        "client": ("127.0.0.1", 1),
+        "scheme": "http",
+        "root_path": "",
+    }
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    return Answer(sent)
+
+
+def hostile() -> Policy:
+    made = policy()
+    return msgspec.structs.replace(made, source=EVIL)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    journal = Journal(tmp_path / "journal", "i1", 1 << 20, 1 << 30)
+    bad = attempt(outcome="server_error", status=500, message=EVIL, served_model=EVIL)
+    for n in range(60):
+        end = settled(n, bad, attempt(started_ms=950.0)) if n == 59 else settled(n)
+        journal.append(encode_records([admitted(n, asked_model=EVIL, client_id=EVIL, caller=(EVIL, "", "", "")), end]))
+    journal.close()
+    writer = SqliteWriter(tmp_path / FILE)
+    policies = Policies(writer)
+    policies.keep(policy())
+    pump = Pump(tmp_path / "journal", writer, policies)
+    while pump.step():
+        pass
+    writer.close()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics-1.msgpack").write_bytes(msgspec.msgpack.encode(Metrics(breakers={"mini": 2})))
+    (tmp_path / "run" / "metrics-2.msgpack").write_bytes(b"half a fi")
+    return tmp_path
+
+
+@pytest.fixture
+def app(data: Path) -> Any:
+    return Admin(data, hostile(), Counts(rows=60, lag_bytes=2_000_000)).app("", hosts_of("127.0.0.1"))
+
+
+PATHS = (
+    "/",
+    "/?since=7d",
+    f"/requests/{admitted(59).id}",
+    "/v1/usage?since=4w",
+    "/metrics",
+    "/livez",
+    "/style.css",
+    "/no",
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_s15_every_answer_has_the_security_headers(app: Any, path: str) -> None:
+    answer = ask(app, path)
+    assert answer.status == (404 if path == "/no" else 200)
+    assert HEADERS.items() <= answer.headers.items()
+    assert "script-src" not in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/?since=2026-01-01", f"/requests/{admitted(59).id}", "/requests/%3Cscript%3E", "/?since=<script>"]
+)
+def test_s15_what_strangers_wrote_is_text(app: Any, path: str) -> None:
+    page = ask(app, path).text
+    assert "<script" not in page and "<img" not in page and "\x1b" not in page
+    assert set(re.findall(r'(?:href|src)="([^"]*)"', page)) <= {"/style.css", "/"} | {
+        link for link in re.findall(r'href="([^"]*)"', page) if re.fullmatch(r"/requests/req_\w+|/\?since=\w+", link)
+    }
+
+
+def test_the_status_page_shows_what_there_is(app: Any) -> None:
+    page = ask(app, "/?since=2026-01-01").text
+    assert page.count("/requests/req_") == 50  # no more than that
+    for expected in (
+        "drafts",
+        "weighted",
+        "lab · large-1",
+        "open",
+        "1 worker",
+        "200 ms",
+        "bytes behind",
+        'http-equiv="refresh"',
+    ):
+        assert expected in page, expected
+
+
+def test_the_page_of_a_request_explains_it(app: Any) -> None:
+    page = ask(app, f"/requests/{admitted(59).id}").text
+    for expected in ("weighted chose large", "0.700", "server_error", "━", "$0.00024 (measured, price p1)"):
+        assert expected in page, expected
+
+
+def test_usage_and_decisions_are_json(app: Any) -> None:
+    usage = ask(app, "/v1/usage?by=route,outcome&since=2026-01-01").json
+    assert usage["total"]["requests"] == 60 and usage["groups"][0]["outcome"] == "ok"
+    assert ask(app, "/v1/usage?by=route&by=key&since=2026-01-01").json["by"] == ["route", "key"]
+    told = ask(app, f"/v1/decisions/{admitted(59).id}").json
+    assert told["candidates"][0]["probability"] == 0.7 and len(told["attempts"]) == 2
+
+
+def test_metrics_have_the_workers_and_the_ledger(app: Any) -> None:
+    text = ask(app, "/metrics").text
+    assert "pointsman_ledger_rows_total 60\n" in text and "pointsman_workers 1\n" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/usage?by=nothing", 400),
+        ("/v1/usage?since=never", 400),
+        ("/v1/decisions/req_none", 404),
+        ("/requests/req_none", 404),
+        ("/v1/decisions/req_", 404),
+        ("/nothing", 404),
+    ],
+)
+def test_errors_say_what_is_wrong(app: Any, path: str, status: int) -> None:
+    answer = ask(app, path)
+    assert answer.status == status and "Traceback" not in answer.text
+    if not path.startswith("/requests"):
+        assert answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_s06_nothing_can_be_changed(app: Any, method: str) -> None:
+    assert all(ask(app, path, method).status in (404, 405) for path in PATHS)
+
+
+def test_f83_without_a_ledger_the_page_still_comes(tmp_path: Path) -> None:
+    app = Admin(tmp_path, policy(), Counts()).app("", hosts_of("127.0.0.1"))
+    assert "not there yet" in ask(app, "/").text
+    assert ask(app, "/v1/usage").status == 503
+    assert ask(app, "/metrics").status == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8081", "localhost", "[::1]:8081", "LOCALHOST:1"])
+def test_s06_without_a_token_the_machines_own_names_are_served(app: Any, host: str) -> None:
+    assert ask(app, "/", host=host).status == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.evil:8081", "[", "a b"])
+def test_s06_without_a_token_no_other_name_is_served(app: Any, host: str) -> None:
+    for path in PATHS:
+        answer = ask(app, path, host=host)
+        assert answer.status == (200 if path == "/livez" else 403)
+
+
+def test_s06_a_token_is_asked_for_everywhere_but_livez(data: Path) -> None:
+    app = Admin(data, policy(), Counts()).app(TOKEN, hosts_of("0.0.0.0"))
+    basic = base64.b64encode(f"me:{TOKEN}".encode()).decode()
+    for path in PATHS:
+        for given in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic !"}, {"authorization": TOKEN}):
+            answer = ask(app, path, host="router.example", **given)
+            assert answer.status == (200 if path == "/livez" else 401)
+            assert path == "/livez" or "www-authenticate" in answer.headers
+    for given in (f"Bearer {TOKEN}", f"bearer {TOKEN}", f"Basic {basic}"):
+        assert ask(app, "/", host="router.example", authorization=given).status == 200
+
+
+def test_s06_an_open_listener_without_a_token_does_not_start() -> None:
+    assert checked_token("127.0.0.1", "") == "" and checked_token("0.0.0.0", TOKEN) == TOKEN
+    for host, token in (("0.0.0.0", ""), ("::", ""), ("router.example", ""), ("127.0.0.1", "short")):
+        with pytest.raises(SystemExit):
+            checked_token(host, token)
+
+
+def test_i24_no_credential_reaches_a_page(app: Any) -> None:
+    assert not any("canary" in ask(app, path).text for path in PATHS)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90s", 999_910_000),
+        ("30m", 998_200_000),
+        ("24h", 913_600_000),
+        ("2d", 827_200_000),
+        ("4w", 0),
+        ("1970-01-02", 86_400_000),
+        ("1970-01-01T01:00:00+01:00", 0),
+        ("1970-01-01T02:00:00Z", 7_200_000),
+    ],
+)
+def test_since_when_is_understood(text: str, expected: int) -> None:
+    assert since_ms(text, 1_000_000_000) == expected
+
+
+@pytest.mark.parametrize("text", ["", "d", "1y", "-3d", "9999999d", "tomorrow", "2026-13-01", "1 d"])
+def test_since_when_is_refused_when_it_says_nothing(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a length of time"):
+        since_ms(text, 1_000_000_000)
+
+
+def test_elements_escape_their_children_and_attributes() -> None:
+    assert el("p", "<b>", el("b", "&"), None, 3, title='"<', class_="x", id="") == (
+        '<p title="&quot;&lt;" class="x">&lt;b&gt;<b>&amp;</b>3</p>'
+    )
+    assert join("<", el("br")) == "&lt;<br>"
+    assert table(("a", ">b"), [], "no <rows>") == '<p class="quiet">no &lt;rows&gt;</p>'

@@ -1,0 +1,86 @@
+"""Entries: what is written is what is read, and nothing else is taken for a record."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from core_makers import usages
+from hypothesis import given
+from hypothesis import strategies as st
+from policy_makers import situations
+
+from pointsman.core.entry import Admitted, AttemptRow, Settled, decode_records, encode_records, total_of
+from pointsman.core.ids import request_id
+from pointsman.core.keys import digest
+from pointsman.core.outcome import Kind
+
+words = st.text(max_size=20)
+times = st.floats(0, 1e9)
+rows = st.builds(
+    AttemptRow,
+    words, words, words, st.sampled_from([k.value for k in Kind]), st.integers(0, 599),
+    times, times, times, times, usages(), st.integers(-1, 10**15), st.sampled_from(["measured", "estimated", "unpriced"]),
+    words, words, words,
+)  # fmt: skip
+ends = st.builds(
+    Settled,
+    words, st.integers(0, 2**48), words, words, st.integers(0, 599), st.lists(rows, max_size=4).map(tuple),
+    times, times, times, times, times,
+)  # fmt: skip
+
+
+@st.composite
+def admissions(draw: st.DrawFn) -> Admitted:
+    _, found, asked = draw(situations())
+    caller = (draw(words), draw(words), draw(words), draw(words))
+    return Admitted(asked, draw(words), draw(st.integers(0, 2**48)), caller, draw(words), found)
+
+
+@given(st.lists(admissions() | ends, max_size=5))
+def test_records_are_read_as_they_were_written(records: list[Admitted | Settled]) -> None:
+    assert decode_records(encode_records(records)) == records
+
+
+@given(st.lists(ends, min_size=1, max_size=2), st.data())
+def test_f81_a_damaged_payload_is_an_error_or_a_record_but_never_a_crash(
+    records: list[Settled], data: st.DataObject
+) -> None:
+    payload = bytearray(encode_records(list(records)))
+    at = data.draw(st.integers(0, len(payload) - 1))
+    payload[at] ^= data.draw(st.integers(1, 255))
+    for bad in (bytes(payload), bytes(payload[:at])):
+        with contextlib.suppress(ValueError):
+            decode_records(bad)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x00", b"{}", b"\x91\xa1x", bytes(100), b"\xdd\xff\xff\xff\xff"])
+def test_other_bytes_are_no_record(payload: bytes) -> None:
+    with pytest.raises(ValueError, match="journal record"):
+        decode_records(payload)
+
+
+@given(st.lists(rows, max_size=5))
+def test_i05_a_total_is_the_sum_and_its_state_the_worst(attempts: list[AttemptRow]) -> None:
+    nano, state = total_of(tuple(attempts))
+    found = {row.charge_state for row in attempts}
+    if "unpriced" in found:
+        assert (nano, state) == (-1, "unpriced")
+    else:
+        assert nano == sum(row.charge_nano for row in attempts)
+        assert state == ("estimated" if "estimated" in found else "measured")
+
+
+@given(st.integers(0, 2**47), st.integers(0, 2**47), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_request_ids_sort_by_time_and_differ(a_ms: int, b_ms: int, a: int, b: int) -> None:
+    first, second = request_id(a_ms, a), request_id(b_ms, b)
+    assert len(first) == len(second) and first.startswith("req_")
+    if a_ms != b_ms:
+        assert (first < second) is (a_ms < b_ms)
+    assert (first == second) is ((a_ms, a) == (b_ms, b))
+
+
+def test_keys_are_kept_as_digests() -> None:
+    assert digest(b"sk-1") != digest(b"sk-2")
+    assert len(digest(b"x" * 10_000)) == 32
+    assert b"sk-1" not in digest(b"sk-1")
