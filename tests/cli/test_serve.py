@@ -171,7 +171,7 @@ def test_i01_i02_killing_the_control_process_under_load_loses_and_doubles_nothin
     threads = [threading.Thread(target=load, args=(n,)) for n in range(3)]
     for thread in threads:
         thread.start()
-    for _ in range(4):
+    for _ in range(KILLS):
         until(lambda: len(router.children(CONTROL)) == 1, 8)
         time.sleep(0.4)
         os.kill(router.children(CONTROL)[0], signal.SIGKILL)
@@ -203,7 +203,7 @@ def test_i01_killing_workers_under_load_gives_every_admission_one_row(serve: Sta
     threads = [threading.Thread(target=load, args=(n,)) for n in range(3)]
     for thread in threads:
         thread.start()
-    for _ in range(4):
+    for _ in range(KILLS):
         until(lambda: len(router.children(WORKER)) == 1, 8)
         time.sleep(0.5)
         os.kill(router.children(WORKER)[0], signal.SIGKILL)

@@ -45,10 +45,11 @@ class Response:
         found: list[Any] = []
         for event in self.body.split(b"\n\n"):
             if event.startswith(b"data: "):
+                text = event[6:].decode(errors="replace")
                 try:
-                    found.append(json.loads(event[6:]))
+                    found.append(json.loads(text))
                 except ValueError:
-                    found.append(event[6:].decode())
+                    found.append(text)
         return found
 
     @property

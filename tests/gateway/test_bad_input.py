@@ -107,6 +107,23 @@ def test_f111_nothing_a_client_writes_becomes_a_header(router: Router) -> None:
     assert "x-evil" not in answer.headers
 
 
+HUGE = ("max_tokens", "max_completion_tokens", "n", "pointsman.timeout_ms", "pointsman.attempts")
+
+
+@pytest.mark.parametrize("member", HUGE)
+@pytest.mark.parametrize("number", [2**63, 2**64, 10**30], ids=["2**63", "2**64", "10**30"])
+def test_i23_a_huge_number_hurts_nobody(router: Router, member: str, number: int) -> None:
+    outer, _, inner = member.partition(".")
+    value = {inner: number} if inner else number
+    with Wire(router.port, timeout_s=3) as other, Wire(router.port, timeout_s=3) as own:
+        for stream in (False, True):
+            own.send(post(chat_body("openai-m", stream=stream, **{outer: value})))
+            other.send(post(chat_body("openai-m")))
+            assert other.response().status == 200
+            assert own.response().status in (200, 400)
+    router.check_books()
+
+
 def test_f68_a_lone_surrogate_ends_in_a_clear_way(router: Router) -> None:
     for model in ("openai-m", "anthropic-m", "gemini-m"):
         body = b'{"model":"%b","messages":[{"role":"user","content":"a\\ud800b"}]}' % model.encode()
@@ -178,8 +195,9 @@ def test_f68_a_chunked_body_beyond_the_limit_is_cut_off(router: Router) -> None:
 
 
 def test_a_body_within_the_limit_is_taken(router: Router) -> None:
-    body = chat_body("openai-m", x="y" * 20 * MIB)
-    assert tell(router, body).status == 200  # agents send big bodies; only routed members are read
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBO" * 5 * MIB}}
+    body = json.dumps({"model": "openai-m", "messages": [{"role": "user", "content": [picture]}]}).encode()
+    assert tell(router, body).status == 200  # agents send big bodies
 
 
 def test_f69_compressed_bodies_are_refused_unread(router: Router) -> None:

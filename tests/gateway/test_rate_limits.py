@@ -46,7 +46,7 @@ def test_f14_f16_one_429_rests_the_whole_account_and_another_answers_at_once(
     router = start_router(setup(lab, limited))
     start = time.monotonic()
     answer = ask(router, "r")
-    assert answer.status == 200 and elapsed_ms(start) < 400
+    assert answer.status == 200 and elapsed_ms(start) < 1000
     booked = router.settled(answer.id)
     assert [(a.deployment, a.outcome) for a in booked.attempts] == [("a", "rate_limited"), ("c", "ok")]
     for _ in range(5):

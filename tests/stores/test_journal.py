@@ -17,7 +17,7 @@ from pointsman.stores import journal as journal_module
 from pointsman.stores.journal import (
     HEADER,
     MAX_PAYLOAD,
-    MAX_PUT_OFF,
+    MAX_PUT_OFF_BYTES,
     Journal,
     JournalError,
     is_alive,
@@ -188,11 +188,11 @@ def test_f82_a_failed_flush_loses_no_settlement(tmp_path: Path, monkeypatch: pyt
 
 def test_what_is_put_off_is_bounded(tmp_path: Path) -> None:
     journal = opened(tmp_path)
-    for n in range(MAX_PUT_OFF + 5):
-        journal.put_off(b"%d" % n)
+    for n in range(20):
+        journal.put_off(b"%02d" % n + b"x" * MIB)
     journal.close()
-    got = list(read_all(tmp_path))
-    assert len(got) == MAX_PUT_OFF and got[-1] == b"%d" % (MAX_PUT_OFF + 4)
+    got = [payload[:2] for payload in read_all(tmp_path)]
+    assert len(got) == MAX_PUT_OFF_BYTES // MIB - 1 and got[-1] == b"19"
 
 
 def test_f82_a_segment_that_cannot_be_made_leaves_the_old_one_in_use(

@@ -76,29 +76,34 @@ class Admin:
         return Guard(Starlette(routes=routes, exception_handlers=handlers), token, hosts)  # type: ignore[arg-type]
 
     def livez(self, request: Request) -> Response:
+        """Say that this process answers."""
         return PlainTextResponse("ok\n")
 
     def style(self, request: Request) -> Response:
+        """Return the pages' only asset."""
         return Response(STYLE, media_type="text/css")
 
     def metrics(self, request: Request) -> Response:
+        """Return the metrics of the workers and of the ledger."""
         return Response(scrape(self._data, self._counts), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def usage(self, request: Request) -> Response:
-        """Sums by one or two columns: ?by=route,model&since=7d."""
+        """Return sums by one or two columns: ?by=route,model&since=7d."""
         by = group_names(request.query_params.getlist("by") or ["route"])
         start_ms = _since(request.query_params.get("since", DEFAULT_SINCE))
         with self._reader() as reader:
             return _json(usage_report(by, start_ms, *reader.usage(UsageQuery(by=by, since_ms=start_ms))))
 
     def decision(self, request: Request) -> Response:
-        """Why a request went where it went."""
+        """Return why a request went where it went."""
         return _json(self._explanation(request))
 
     def request(self, request: Request) -> Response:
+        """Return the page that explains one request."""
         return HTMLResponse(pages.explain_page(self._explanation(request)))
 
     def status(self, request: Request) -> Response:
+        """Return the status page; what the ledger cannot answer in time is left out and said."""
         since = request.query_params.get("since", DEFAULT_SINCE)
         start_ms = _since(since)
         total, trouble = NO_ROW, ""

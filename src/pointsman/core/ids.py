@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 
 
-def request_id(now_ms: int, bits: int) -> str:
-    """Return a request id: `req_`, 12 hex digits of Unix milliseconds, 16 hex digits of the 64 random `bits`.
+def request_id(now_ms: int, chance: bytes) -> str:
+    """Return a request id: `req_`, 12 hex digits of Unix milliseconds, 16 hex digits of the 8 random bytes of `chance`.
 
-    Ids sort by time like UUIDv7 (RFC 9562 section 5.7) and cannot be guessed when `bits` come from a good source.
+    Ids sort by time like UUIDv7 (RFC 9562 section 5.7) and cannot be guessed when `chance` comes from a good source.
     """
-    return f"{_prefix(now_ms)}{bits:016x}"
+    return _prefix(now_ms) + chance.hex()
 
 
 @lru_cache(maxsize=4)

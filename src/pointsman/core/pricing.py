@@ -101,6 +101,12 @@ def charge(usage: Usage, price: Price | None, service_tier: str | None = None) -
     return Charge(nano_of(usage, rates), "measured" if usage.source == "measured" else "estimated")
 
 
+def usd_exact(nano: int) -> str:
+    """Return nano-dollars as dollars with all nine places. `nano` >= 0."""
+    whole, rest = divmod(nano, NANO_PER_USD)
+    return f"{whole}.{rest:09d}"
+
+
 def usd(nano: int | None, digits: int = 6) -> str:
     """Return nano-dollars as dollars with at least two and at most `digits` places; 'unpriced' for None."""
     if nano is None:

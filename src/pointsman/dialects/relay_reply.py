@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from pointsman.core.outcome import Kind, Outcome
-from pointsman.core.usage import NO_USAGE, Usage, clamp
+from pointsman.core.usage import MAX_TOKENS, NO_USAGE, Usage, clamp
 from pointsman.dialects.base import WireError
 
 
@@ -76,8 +76,14 @@ def _usage_of(u: _Usage | None) -> Usage:
     if given is None or made is None or given + made == 0:
         return NO_USAGE  # an answer is never free of tokens
     of_given, of_made = u.prompt_tokens_details or _NO_INPUT, u.completion_tokens_details or _NO_OUTPUT
-    if of_given == _NO_INPUT and of_made == _NO_OUTPUT:
-        return clamp(Usage(given, made))
+    if not (
+        of_given.cached_tokens
+        or of_given.cache_write_tokens
+        or of_given.audio_tokens
+        or of_made.reasoning_tokens
+        or of_made.audio_tokens
+    ):
+        return Usage(given, made) if 0 < given <= MAX_TOKENS and 0 <= made <= MAX_TOKENS else clamp(Usage(given, made))
     return clamp(
         Usage(
             given,
@@ -92,11 +98,14 @@ def _usage_of(u: _Usage | None) -> Usage:
     )
 
 
+ABSENT = Raw(b"")
+
+
 class _Unary(msgspec.Struct, frozen=True, gc=False):
-    choices: Raw = Raw(b"")
+    choices: Raw = ABSENT
     usage: _Usage | None = None
     model: str | None = None
-    error: Raw = Raw(b"")
+    error: Raw = ABSENT
 
 
 _unary = msgspec.json.Decoder(_Unary).decode
@@ -108,7 +117,7 @@ def read_reply(body: bytes) -> ReplyFacts:
         u = _unary(body)
     except (msgspec.DecodeError, RecursionError):
         return _read_odd_reply(body)
-    if len(memoryview(u.choices)) < 3 or len(memoryview(u.error)) not in (0, 4):
+    if u.choices is ABSENT or (u.error is not ABSENT and bytes(u.error) != b"null") or len(memoryview(u.choices)) < 3:
         return _read_odd_reply(body)
     return ReplyFacts(_usage_of(u.usage), u.model or "")
 

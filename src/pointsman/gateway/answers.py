@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import NamedTuple
 
 import msgspec
-
-from pointsman.core.pricing import NANO_PER_USD
 
 PHRASES = {s.value: s.phrase for s in HTTPStatus} | {499: "Client Closed Request"}
 JSON = "application/json"
@@ -49,30 +46,6 @@ def unary(extra: str, body: bytes, *, close: bool) -> bytes:
         f"{extra}{CLOSE if close else ''}content-length: {len(body)}\r\n\r\n"
     )
     return head.encode("latin-1") + body
-
-
-class Known(NamedTuple):
-    """Hold what is known of an answer when its head leaves."""
-
-    client_id: bytes | None  # the x-request-id the client sent
-    request_id: str
-    charge_nano: int  # -1: not known
-    attempts: int
-    overhead_ms: float
-
-
-def own_headers(static: str, known: Known) -> str:
-    """Return the response headers that are ours: `static` and those that differ from answer to answer."""
-    client_id, request_id, charge_nano, attempts, overhead_ms = known
-    ids = request_id if client_id is None else f"{client_id.decode('latin-1')}\r\nx-pointsman-id: {request_id}"
-    cost = ""
-    if charge_nano >= 0:
-        dollars, nano = divmod(charge_nano, NANO_PER_USD)
-        cost = f"x-pointsman-cost-usd: {dollars}.{nano:09d}\r\n"
-    return (
-        f"x-request-id: {ids}\r\n{static}{cost}"
-        f"x-pointsman-attempts: {attempts}\r\nx-pointsman-overhead-ms: {overhead_ms:.2f}\r\n"
-    )
 
 
 def stream_head(extra: str, *, chunked: bool, close: bool) -> bytes:

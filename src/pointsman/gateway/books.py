@@ -89,6 +89,10 @@ class Books:
         loop.call_soon(self.turn)
 
     def _lost(self, error: JournalError, records: list[Record]) -> None:
-        """Report records that could not be written. Those settled stand as admitted, so they are booked as recovered."""
+        """Report records that could not be written. What they admit is refused; what they settle is kept for the next
+        write, and if that never comes it stands as admitted, so it is booked as recovered."""
         self.metrics.journal_errors += 1
+        settled: list[Record] = [record for record in records if isinstance(record, Settled)]
+        if settled:
+            self.journal.put_off(encode_records(settled))
         print(f"pointsman: {len(records)} records could not be written: {error}", file=sys.stderr)

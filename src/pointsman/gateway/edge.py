@@ -164,11 +164,15 @@ class Edge(asyncio.Protocol):
         self._head_names = len(self._headers)
 
     def on_message_complete(self) -> None:
-        incoming = self._admitted or self._incoming()
-        self._admitted = None
+        incoming = self._admitted
+        if incoming is None:
+            incoming = self._incoming()
+        else:
+            self._admitted = None
         parts = self._parts
         incoming.body = parts[0] if len(parts) == 1 else b"".join(parts)
-        incoming.close = not self._parser.should_keep_alive()
+        if not self._parser.should_keep_alive():
+            incoming.close = True
         incoming.ready_ms = self.worker.now_ms()
         parts.clear()
         self._headers.clear()

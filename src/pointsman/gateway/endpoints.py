@@ -48,7 +48,7 @@ def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
     at_ms = clock.wall_ms()
     usual = head.pointsman is UNSET and "x-stainless-read-timeout" not in headers
     request = Request(
-        request_id(at_ms, live.draw(64)),
+        request_id(at_ms, live.chance.randbytes(8)),
         "chat",
         options.route.name,
         features,

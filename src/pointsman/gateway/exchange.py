@@ -16,6 +16,7 @@ from pointsman.core.decide import decide
 from pointsman.core.entry import AttemptRow, Settled
 from pointsman.core.options import Options, Step
 from pointsman.core.outcome import BILLABLE, CLASSES, Kind, Outcome
+from pointsman.core.pricing import usd_exact
 from pointsman.core.request import Request
 from pointsman.core.run import Effect, Run, Send, Stop
 from pointsman.core.strategy import Snapshot
@@ -433,18 +434,16 @@ class Exchange:
 
     def _headers(self, charge_nano: int, now_ms: float) -> str:
         """Return the response headers that are ours, as far as they are known now. `charge_nano` -1: not known."""
-        attempt, attempts = self.attempt, len(self.rows)
-        overhead_ms = now_ms - self.incoming.ready_ms - self.upstream_ms
+        attempt, attempts, incoming = self.attempt, len(self.rows), self.incoming
+        overhead_ms = now_ms - incoming.ready_ms - self.upstream_ms
         if attempt is not None:
             attempts += 1
             overhead_ms -= now_ms - attempt.started_ms
-        step = self.step
-        if step is None:
-            static = self.world.static_headers(self.request.route, -1, "nobody")
-        else:
-            reason = "failover" if attempts > 1 else self.options.options[step.position].reason
-            static = self.world.static_headers(self.request.route, step.deployment, reason)
-        known = answers.Known(
-            self.incoming.headers.get("x-request-id"), self.request.id, charge_nano, attempts, overhead_ms
-        )
-        return answers.own_headers(static, known)
+        position = -1 if self.step is None else self.step.position
+        own = self.world.own_headers(self.options, position, attempts)
+        ids = self.request.id
+        given = incoming.headers.get("x-request-id")
+        if given is not None:
+            ids = f"{given.decode('latin-1')}\r\nx-pointsman-id: {ids}"
+        cost = f"x-pointsman-cost-usd: {usd_exact(charge_nano)}\r\n" if charge_nano >= 0 else ""
+        return f"x-request-id: {ids}\r\n{own}{cost}x-pointsman-overhead-ms: {overhead_ms:.2f}\r\n"

@@ -53,7 +53,7 @@ class Live:
         self._groups = [by_deployment[i] for i in range(len(deployments))]
 
     def new_id(self) -> str:
-        return request_id(self.clock.wall_ms(), self.draw(64))
+        return request_id(self.clock.wall_ms(), self.chance.randbytes(8))
 
     def look(self) -> None:
         """See whether the troubles have passed: called by the worker's sweep."""

@@ -84,19 +84,23 @@ class World:
         self.options: dict[str, Options] = options_of(policy, STRATEGIES)
         self.keys = {key.digest: key for key in policy.keys}
         self.open = not policy.keys
-        self._static: dict[tuple[str, int, str], str] = {}
+        self._own_headers: dict[tuple[str, int, int], str] = {}
 
-    def static_headers(self, route: str, deployment: int, reason: str) -> str:
-        """Return the response headers that are the same for every answer of this route by this deployment; -1: none."""
-        known = self._static.get((route, deployment, reason))
+    def own_headers(self, options: Options, position: int, attempts: int) -> str:
+        """Return the response headers that are the same for every answer of this candidate after so many attempts;
+        `position` -1: no candidate could be tried."""
+        key = (options.route.name, position, attempts)
+        known = self._own_headers.get(key)
         if known is None:
-            values = {"route": route, "config": self.version, "cache": "off", "degraded": "no", "reason": reason}
-            if deployment >= 0:
-                d = self.policy.deployments[deployment]
-                values |= {"deployment": d.name, "model": d.wire.model}
+            values = {"route": options.route.name, "config": self.version, "cache": "off", "degraded": "no"}
+            values["reason"] = "nobody"
+            if position >= 0:
+                option = options.options[position]
+                values |= {"deployment": option.name, "model": self.policy.deployments[option.deployment].wire.model}
+                values["reason"] = option.reason if attempts <= 1 else f"failover:{option.name}"
+            values["attempts"] = str(attempts)
             known = "".join(f"x-pointsman-{k}: {v}\r\n" for k, v in values.items())
-            known = known.encode("latin-1", "replace").decode("latin-1")
-            self._static[(route, deployment, reason)] = known
+            known = self._own_headers[key] = known.encode("latin-1", "replace").decode("latin-1")
         return known
 
     def _endpoint(self, deployment: Deployment, clock: Callable[[], float]) -> Endpoint:

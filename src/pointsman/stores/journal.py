@@ -30,7 +30,7 @@ MAGIC = b"\xa7\xd1"
 _FRAME = struct.Struct("<2sII")
 FRAME_HEAD_BYTES = _FRAME.size
 MAX_PAYLOAD = 4 * 1024 * 1024
-MAX_PUT_OFF = 10_000  # records; beyond, the oldest are given up and their requests booked as recovered
+MAX_PUT_OFF_BYTES = 16 * 1024 * 1024  # beyond, the oldest are given up and their requests booked as recovered
 SUFFIX = ".pmj"
 LOCK_SUFFIX = ".lock"
 NEW_SUFFIX = ".new"
@@ -69,9 +69,9 @@ class Journal:
         later.clear()
 
     def put_off(self, payload: bytes) -> None:
-        """Keep one record for the next `append` or `flush`, which must come before the loop's turn ends."""
+        """Keep one record, which could not be written, for the next `append`, `flush` or `close`."""
         self._later.append(_frame(payload))
-        if len(self._later) > MAX_PUT_OFF:
+        while sum(map(len, self._later)) > MAX_PUT_OFF_BYTES:
             del self._later[0]
 
     @property
