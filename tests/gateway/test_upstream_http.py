@@ -181,7 +181,7 @@ def test_f29_invalid_utf8_in_what_is_read_is_an_unreadable_reply(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
-def test_f34_a_providers_huge_words_still_fit_the_books(odd: Capture, start_router: StartRouter, stream: bool) -> None:
+def test_i34_a_providers_huge_words_still_fit_the_books(odd: Capture, start_router: StartRouter, stream: bool) -> None:
     router = start_router(capture_config(odd))
     model = b'"model":"' + b"x" * 5 * MIB + b'"'
     error = b'{"error":{"message":"' + b"y" * 5 * MIB + b'","type":"server_error","code":"' + b"z" * MIB + b'"}}'

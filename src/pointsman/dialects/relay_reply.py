@@ -48,6 +48,7 @@ class Body(msgspec.Struct, frozen=True, gc=False):
 decode_body = msgspec.json.Decoder(Body).decode
 _usage = msgspec.json.Decoder(_Usage | None).decode
 NULL = (b"", b"null")
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what decoding of outside bytes raises
 
 
 class ReplyFacts(msgspec.Struct, frozen=True, gc=False):
@@ -64,7 +65,7 @@ def read_usage(raw: bytes) -> Usage:
         return NO_USAGE
     try:
         u = _usage(raw)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return NO_USAGE
     return _usage_of(u)
 
@@ -115,7 +116,7 @@ def read_reply(body: bytes) -> ReplyFacts:
     """Return what the books need of a complete unary reply. Raise WireError when it is not a chat completion."""
     try:
         u = _unary(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return _read_odd_reply(body)
     if u.choices is ABSENT or (u.error is not ABSENT and bytes(u.error) != b"null") or len(memoryview(u.choices)) < 3:
         return _read_odd_reply(body)
@@ -126,7 +127,7 @@ def _read_odd_reply(body: bytes) -> ReplyFacts:
     """Read a reply that is not of the usual shape, part by part: an odd usage must not cost the answer."""
     try:
         decoded = decode_body(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         raise WireError("the reply is not a chat completion") from None
     if decoded.error is not None and bytes(decoded.error) not in NULL:
         return ReplyFacts(NO_USAGE, "", Outcome(Kind.SERVER_ERROR))

@@ -23,19 +23,21 @@ from pointsman.dialects.base import WireError
 
 ABSENT = Raw(b"")
 _MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")').match
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Choices = Annotated[int, msgspec.Meta(ge=1, le=128)]  # OpenAI's own bound on n
 
 
 class StreamOptions(msgspec.Struct, frozen=True, gc=False):
     include_usage: bool | None = None
 
 
+Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+Choices = Annotated[int, msgspec.Meta(ge=1, le=128)]  # OpenAI's own bound on n
+
+
 class RouterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hold the router's own member of the body, `pointsman`, which never reaches a provider."""
 
-    timeout_ms: int | None = None
-    attempts: int | None = None
+    timeout_ms: Positive | None = None
+    attempts: Positive | None = None
 
 
 NO_OPTIONS = RouterOptions()

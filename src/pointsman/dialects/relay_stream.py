@@ -14,7 +14,7 @@ import msgspec
 
 from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.usage import NO_USAGE
-from pointsman.dialects.relay_reply import NULL, Body, Choice, decode_body, read_usage
+from pointsman.dialects.relay_reply import NULL, UNREADABLE, Body, Choice, decode_body, read_usage
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 _BOUNDARY = re.compile(rb"\r?\n\r?\n|\r\r")
@@ -57,6 +57,8 @@ class RelayStream:
         self.text_bytes = 0
 
     def feed(self, data: bytes) -> bytes:
+        if self.done:
+            return b""  # nothing follows a terminal marker (faults 53, 61)
         prefix, suffix = self._prefix, self._suffix
         if data.startswith(prefix) and data.endswith(suffix) and not self._carry:
             text = data[len(prefix) : -len(suffix)]
@@ -116,7 +118,7 @@ class RelayStream:
             return b""
         try:
             body = decode_body(payload)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             if self.content:
                 return b"data: " + payload + b"\n\n"  # same wire: forwarded as it came (fault 47)
             self.failure = Outcome(Kind.BROKEN, 200, "an event is not valid JSON")

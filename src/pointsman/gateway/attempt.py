@@ -13,6 +13,7 @@ from pointsman.dialects.translate import TranslateStream
 from pointsman.gateway.world import CALLER_DIALECT, Endpoint
 
 Pipe = RelayStream | TranslateStream
+MAX_MODEL, MAX_MESSAGE = 200, 500  # characters of a provider's own words that the books keep
 BYTES_PER_TOKEN = 4  # of an answer's text, when nobody counted: English prose and code; the row says `estimated`
 
 
@@ -71,8 +72,8 @@ class Attempt:
             -1 if cost.nano is None else cost.nano,
             cost.state,
             "" if price is None else price.version,
-            outcome.served_model,
-            outcome.message,
+            outcome.served_model[:MAX_MODEL],
+            outcome.message[:MAX_MESSAGE],
         )
 
     def usage_so_far(self, input_tokens: int) -> Usage | None:

@@ -62,7 +62,7 @@ class Books:
         lost: JournalError | None = None
         for at in range(0, len(records), MAX_BATCH):
             try:
-                self.journal.append(encode_records(records[at : at + MAX_BATCH]))
+                self.journal.append(_encoded(records[at : at + MAX_BATCH]))
             except JournalError as error:
                 lost = error
         if lost is not None:
@@ -96,3 +96,20 @@ class Books:
         if settled:
             self.journal.put_off(encode_records(settled))
         print(f"pointsman: {len(records)} records could not be written: {error}", file=sys.stderr)
+
+
+def _encoded(records: list[Record]) -> bytes:
+    """Return the payload of a batch. A record that cannot be encoded must not take the others with it: it is left out."""
+    try:
+        return encode_records(records)
+    except (OverflowError, TypeError, ValueError):
+        return encode_records([record for record in records if _can_be_encoded(record)])
+
+
+def _can_be_encoded(record: Record) -> bool:
+    try:
+        encode_records([record])
+    except (OverflowError, TypeError, ValueError) as error:
+        print(f"pointsman: the record of {record.id} cannot be written: {error}", file=sys.stderr)
+        return False
+    return True

@@ -61,7 +61,9 @@ def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
     position = first(request, options, snapshot)
     exchange = Exchange(worker, edge, incoming, head, (options, request, snapshot))
     client_id = headers.get("x-request-id")
-    record = Admitted(request, "" if client_id is None else client_id.decode("latin-1"), at_ms, key.who, name, snapshot)
+    record = Admitted(
+        request, "" if client_id is None else client_id[:128].decode("latin-1"), at_ms, key.who, name, snapshot
+    )
     try:
         worker.books.admit(record, exchange)
     except JournalError as error:

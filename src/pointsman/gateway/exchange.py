@@ -217,6 +217,8 @@ class Exchange:
         self._settle(_OK, 200, now_ms, answer)
 
     def on_stream(self, data: bytes) -> None:
+        if self.settled:
+            return  # the answer is complete: this is behind it
         pipe = self._pipe()
         out = pipe.feed(data)
         if self.committed:
@@ -229,6 +231,21 @@ class Exchange:
             self._hold(out)
         if pipe.failure is not None:
             self._cut(pipe.failure)
+        elif pipe.done:
+            self._complete(pipe)
+
+    def _complete(self, pipe: Pipe) -> None:
+        """End well: the terminal marker is there, so nothing that still comes can change the answer."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.end_soon(self)
+        if not self.committed:
+            self._commit(b"")
+        attempt, now_ms = self.attempt, self.shell.now_ms()
+        assert attempt is not None
+        usage = pipe.usage if pipe.usage.source != "unknown" else self._estimate(pipe.text_bytes)
+        self._end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, pipe.served_model), now_ms)
+        self._settle(_OK, 200, now_ms, self._last(b""))
 
     def _hold(self, out: bytes) -> None:
         """Keep what comes before the first content: it does not commit (faults 41-43)."""
@@ -238,29 +255,24 @@ class Exchange:
             self._cut(Outcome(Kind.BROKEN, 200, "too much came before the first content"))
 
     def on_stream_end(self) -> None:
+        if self.settled:
+            return
         self._connection = None
-        attempt, pipe = self.attempt, self._pipe()
-        assert attempt is not None
+        pipe = self._pipe()
         out, outcome = pipe.close()
         if self.committed:
             if out:
                 self.edge.write(self._framed(out))
         elif outcome.kind is Kind.OK or pipe.content:
             self._commit(out)
-        if outcome.kind is not Kind.OK:
+        if outcome.kind is Kind.OK:
+            self._complete(pipe)
+        else:
             self._attempt_ended(outcome)
-            return
-        now_ms = self.shell.now_ms()
-        usage = pipe.usage if pipe.usage.source != "unknown" else self._estimate(pipe.text_bytes)
-        self._end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, pipe.served_model), now_ms)
-        self._settle(_OK, 200, now_ms, self._last(b""))
 
     def on_lost(self, outcome: Outcome) -> None:
         self._connection = None
-        attempt = self.attempt
-        if attempt is not None and attempt.pipe is not None and attempt.pipe.done:
-            self.on_stream_end()  # the answer was complete; only the framing behind it was not
-        else:
+        if not self.settled:
             self._attempt_ended(outcome)
 
     # --- stream: commit and cut

@@ -17,6 +17,7 @@ from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.policy import Limits
 
 RawHeaders = dict[bytes, bytes]
+END_WAIT_S = 1.0
 
 
 class Sink(Protocol):
@@ -45,6 +46,8 @@ class Connection(asyncio.Protocol):
     _headed = False  # the head of the final reply is there
     _ended = False
     _keep = False  # it may carry another call
+    _excess = False  # bytes came behind the reply: nobody asked for them
+    _whole = 0  # parts of the body when it was complete
     _streaming = False
     _size = 0
 
@@ -63,8 +66,13 @@ class Connection(asyncio.Protocol):
         """Send one request, already encoded, and report to `sink`."""
         self.sink = sink
         self._bytes_in = 0
-        self._headed = self._ended = False
+        self._headed = self._ended = self._excess = False
         self.transport.write(data)
+
+    def end_soon(self, sink: Sink) -> None:
+        """State that `sink` has its answer: what is left of the call is its framing, and that may take END_WAIT_S."""
+        if not self._ended:
+            asyncio.get_running_loop().call_later(END_WAIT_S, self._drop, sink)
 
     def cancel(self) -> None:
         """Give the call up and close: what the provider still sends belongs to nobody."""
@@ -91,7 +99,7 @@ class Connection(asyncio.Protocol):
         self._bytes_in += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._broken(f"the reply is not HTTP: {type(error).__name__}")
             return
         if self._streaming:
@@ -117,6 +125,10 @@ class Connection(asyncio.Protocol):
         del self._parser  # it holds our methods: a cycle less
 
     # --- httptools callbacks
+    def on_message_begin(self) -> None:
+        if self._ended:
+            self._excess = True
+
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 200:
@@ -129,7 +141,10 @@ class Connection(asyncio.Protocol):
             self._streaming = "json" not in kind and "html" not in kind
 
     def on_message_complete(self) -> None:
+        if self._ended:
+            return
         self._ended = self._headed
+        self._whole = len(self._parts)
         self._keep = self._parser.should_keep_alive()  # known only here
 
     # --- ends
@@ -137,7 +152,10 @@ class Connection(asyncio.Protocol):
         headers, status = self._headers, self._parser.get_status_code()
         self.sink = None
         self._used = True
-        if self._keep:
+        if self._excess:
+            del self._parts[self._whole :]
+            self.transport.abort()  # out of step: what it says next would be taken for another call's answer
+        elif self._keep:
             self.origin.give_back(self)
         else:
             self.transport.close()
@@ -174,6 +192,10 @@ class Connection(asyncio.Protocol):
         else:
             status = self._parser.get_status_code() if self._headed else 0
             sink.on_lost(Outcome(Kind.TRUNCATED, status, "the connection was closed inside the answer"))
+
+    def _drop(self, sink: Sink) -> None:
+        if self.sink is sink:
+            self.cancel()
 
     def _broken(self, message: str) -> None:
         sink, self.sink = self.sink, None
