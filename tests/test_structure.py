@@ -63,7 +63,10 @@ def test_functions_are_short() -> None:
 
 
 def test_functions_take_few_parameters() -> None:
-    counts = {place: parameters(function, method) for place, function, method in functions()}
+    # The options of a command are its function's parameters, so those of cli/ may be more.
+    counts = {
+        place: parameters(function, method) for place, function, method in functions() if not place.startswith("cli/")
+    }
     assert {place: count for place, count in counts.items() if count > MAX_PARAMETERS} == {}
 
 

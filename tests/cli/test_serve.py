@@ -23,6 +23,7 @@ from pointsman.observe.metrics import METRICS
 
 Start = Callable[..., Serving]
 WORKER, CONTROL = "pointsman.gateway.worker", "pointsman.control.main"
+KILLS = int(os.environ.get("KILLS", "4"))  # of each process under load; KILLS=20 for a campaign
 
 
 def command(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from gateway_capture import Capture, capture_config, chunk, stream_head, text_event
+from gateway_capture import DONE, FINISH, Capture, capture_config, chunk, stream_head, text_event
 from gateway_lab import Lab
 from gateway_raw import Wire, ask, chat_body, elapsed_ms, post
 from gateway_router import Router, until
@@ -155,8 +155,6 @@ def test_f58_a_slow_reader_gets_every_byte(start_router: StartRouter) -> None:
     words = [f"{i:06d}" * 200 for i in range(1500)]
 
     def play(sock: socket.socket, _: bytes) -> None:
-        from gateway_capture import DONE, FINISH
-
         sock.sendall(stream_head())
         for word in words:
             sock.sendall(chunk(text_event(word)))
@@ -174,3 +172,20 @@ def test_f58_a_slow_reader_gets_every_byte(start_router: StartRouter) -> None:
         head.body = b"".join(head.chunks)
         assert head.text == "".join(words) and head.done
         assert router.settled(head.id).outcome == "ok"
+
+
+def test_f58_a_provider_connection_held_back_is_awake_for_the_next(start_router: StartRouter) -> None:
+    """The end of a stream may arrive in one piece with what made its client stop reading."""
+    big = stream_head() + chunk(text_event("x" * 5 * MIB)) + chunk(FINISH) + chunk(DONE) + b"0\r\n\r\n"
+    with Capture(big) as capture:
+        router = start_router(capture_config(capture))
+        for _ in range(5):
+            with Wire(router.port, timeout_s=5) as slow:
+                slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
+                slow.send(post(chat_body("cap", stream=True)))
+                slow.head()
+                time.sleep(0.1)  # all of it has reached the router, little of it us
+                start = time.monotonic()
+                assert ask(router, "cap", stream=True).done
+                assert elapsed_ms(start) < 2000
+        router.check_books()

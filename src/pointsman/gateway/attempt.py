@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from pointsman.core.entry import AttemptRow
 from pointsman.core.options import Step
 from pointsman.core.outcome import BILLABLE, Kind, Outcome
@@ -76,6 +78,14 @@ class Attempt:
             outcome.message[:MAX_MESSAGE],
         )
 
+    def billed(self, outcome: Outcome, input_tokens: int) -> Outcome:
+        """Return the outcome with what a stream that did not end well has used: it is billed from its first content on."""
+        pipe = self.pipe
+        if pipe is None or not (pipe.content or outcome.kind in BILLABLE):
+            return outcome
+        usage = self.usage_so_far(input_tokens)
+        return outcome if usage is None else structs.replace(outcome, usage=usage, served_model=pipe.served_model)
+
     def usage_so_far(self, input_tokens: int) -> Usage | None:
         """Return what a stream that did not end well has used, by our estimate; None when nothing of it came.
 
@@ -94,6 +104,11 @@ class Attempt:
             said.reasoning_tokens,
             source="estimated",
         )
+
+
+def estimated(input_tokens: int, text_bytes: int) -> Usage:
+    """Return usage by our own estimate, when the provider reported none."""
+    return Usage(input_tokens, estimated_tokens(text_bytes), source="estimated")
 
 
 def estimated_tokens(text_bytes: int) -> int:

@@ -7,16 +7,12 @@ Its life: `begin` -> `_send` -> `booked` (the Admitted record is written) -> the
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
-
-from msgspec import structs
 
 from pointsman.core.chat import ChatRequest
 from pointsman.core.decide import decide
-from pointsman.core.entry import AttemptRow, Settled
+from pointsman.core.entry import AttemptRow
 from pointsman.core.options import Options, Step
-from pointsman.core.outcome import BILLABLE, CLASSES, Kind, Outcome
-from pointsman.core.pricing import usd_exact
+from pointsman.core.outcome import CLASSES, Kind, Outcome
 from pointsman.core.request import Request
 from pointsman.core.run import Effect, Run, Send, Stop
 from pointsman.core.strategy import Snapshot
@@ -24,41 +20,30 @@ from pointsman.core.usage import Usage
 from pointsman.dialects.base import WireError
 from pointsman.dialects.relay_request import Head
 from pointsman.gateway import answers
-from pointsman.gateway.attempt import Attempt, Pipe, estimated_tokens
+from pointsman.gateway.attempt import Attempt, Pipe, estimated
+from pointsman.gateway.delivery import Delivery
 from pointsman.gateway.edge import Edge, Incoming
 from pointsman.gateway.refusals import failure_body, failure_headers, in_the_way
+from pointsman.gateway.settlement import own_headers, settled_of
+from pointsman.gateway.shell import Shell
 from pointsman.gateway.upstream import Connection, RawHeaders, lower
 from pointsman.gateway.world import CALLER_DIALECT
 from pointsman.stores.journal import JournalError
-
-if TYPE_CHECKING:
-    from pointsman.gateway.books import Books
-    from pointsman.gateway.live import Live
 
 _OK = Outcome(Kind.OK, 200)
 Case = tuple[Options, Request, Snapshot]  # all that `decide` takes
 
 
-class Shell(Protocol):
-    """What an exchange needs of the worker it runs in."""
-
-    live: Live
-    books: Books
-    active: set[Exchange]
-
-    def now_ms(self) -> float: ...
-
-
 class Exchange:
     """Carry one admitted request from decision to settlement. Times are milliseconds of the monotonic clock."""
 
-    committed = False  # content has reached the client: nothing is tried again (I8)
     settled = False
     decided_ms = 0.0
     first_ms = 0.0  # first content towards the client
     due_ms = 0.0  # when the present wait ends
     progress = False  # content came since the last sweep
     upstream_ms = 0.0  # spent waiting for providers
+    delivery: Delivery  # of a stream
     attempt: Attempt | None = None  # under way
     step: Step | None = None  # of the last attempt
     _run: Run | None = None  # made when the first attempt fails
@@ -67,9 +52,7 @@ class Exchange:
     _connection: Connection | None = None
     _connecting: asyncio.Task[None] | None = None
     _timer: asyncio.TimerHandle | None = None
-    _held_bytes = 0
     _paused = False
-    _plain = False  # the client speaks HTTP/1.0: the end of the connection ends the stream
     _booked = False
 
     def __init__(self, shell: Shell, edge: Edge, incoming: Incoming, head: Head, case: Case) -> None:
@@ -81,6 +64,8 @@ class Exchange:
         self.options, self.request, self.snapshot = case
         self.streams = head.stream is True
         self.rows: list[AttemptRow] = []
+        if self.streams:
+            self.delivery = Delivery(edge, incoming)
 
     def begin(self, position: int, now_ms: float) -> None:
         """Send to the candidate at `position`, the one that is first in the decision."""
@@ -167,8 +152,7 @@ class Exchange:
             return
         if self.streams:
             attempt.open_pipe(show_usage=self.head.include_usage)
-            self._held: list[bytes] = []
-            self._held_bytes = 0
+            self.delivery.drop()
         self._connection = connection
         if self._booked:
             connection.call(self, data)
@@ -209,26 +193,27 @@ class Exchange:
     def _answer(self, attempt: Attempt, body: bytes, usage: Usage, served: str) -> None:
         """Give the client a whole reply."""
         if usage.source == "unknown":
-            usage = self._estimate(len(body))
+            usage = estimated(self.request.features.input_tokens, len(body))
         now_ms = self.first_ms = attempt.answered_ms
-        self.committed = True
         charge_nano = self._end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, served), now_ms)
-        answer = answers.unary(self._headers(charge_nano, now_ms), body, close=self.incoming.close)
+        answer = answers.unary(own_headers(self, charge_nano, now_ms), body, close=self.incoming.close)
         self._settle(_OK, 200, now_ms, answer)
 
     def on_stream(self, data: bytes) -> None:
         if self.settled:
             return  # the answer is complete: this is behind it
-        pipe = self._pipe()
+        pipe, delivery = self._pipe(), self.delivery
         out = pipe.feed(data)
-        if self.committed:
+        if delivery.committed:
             self.progress = True
-            if out:
-                self.edge.transport.write(out if self._plain else b"%x\r\n%b\r\n" % (len(out), out))
+            delivery.write(out)
         elif pipe.content:
             self._commit(out)
         elif pipe.failure is None:
-            self._hold(out)
+            delivery.hold(out)
+            if delivery.held_bytes > self.world.limits.stream_buffer_bytes:
+                self._cut(Outcome(Kind.BROKEN, 200, "too much came before the first content"))
+                return
         if pipe.failure is not None:
             self._cut(pipe.failure)
         elif pipe.done:
@@ -239,20 +224,17 @@ class Exchange:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.end_soon(self)
-        if not self.committed:
+        if not self.delivery.committed:
             self._commit(b"")
         attempt, now_ms = self.attempt, self.shell.now_ms()
         assert attempt is not None
-        usage = pipe.usage if pipe.usage.source != "unknown" else self._estimate(pipe.text_bytes)
+        usage = (
+            pipe.usage
+            if pipe.usage.source != "unknown"
+            else estimated(self.request.features.input_tokens, pipe.text_bytes)
+        )
         self._end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, pipe.served_model), now_ms)
-        self._settle(_OK, 200, now_ms, self._last(b""))
-
-    def _hold(self, out: bytes) -> None:
-        """Keep what comes before the first content: it does not commit (faults 41-43)."""
-        self._held.append(out)
-        self._held_bytes += len(out)
-        if self._held_bytes > self.world.limits.stream_buffer_bytes:
-            self._cut(Outcome(Kind.BROKEN, 200, "too much came before the first content"))
+        self._settle(_OK, 200, now_ms, self.delivery.last())
 
     def on_stream_end(self) -> None:
         if self.settled:
@@ -260,9 +242,8 @@ class Exchange:
         self._connection = None
         pipe = self._pipe()
         out, outcome = pipe.close()
-        if self.committed:
-            if out:
-                self.edge.write(self._framed(out))
+        if self.delivery.committed:
+            self.delivery.write(out)
         elif outcome.kind is Kind.OK or pipe.content:
             self._commit(out)
         if outcome.kind is Kind.OK:
@@ -282,27 +263,14 @@ class Exchange:
         return pipe
 
     def _commit(self, out: bytes) -> None:
-        """Send the head and what was held: from here on nothing is tried again (I8)."""
+        """Let the stream begin: from here on nothing is tried again (I8)."""
         attempt = self.attempt
         assert attempt is not None
         now_ms = self.shell.now_ms()
-        self.committed = True
         self.first_ms = attempt.answered_ms = now_ms
         attempt.status = 200
         self.due_ms = now_ms + self.options.idle_ms
-        if not self.edge.takes_chunks():
-            self._plain = self.incoming.close = True
-        data = b"".join((*self._held, out))
-        self._held = []
-        head = answers.stream_head(self._headers(-1, now_ms), chunked=not self._plain, close=self.incoming.close)
-        self.edge.write(head + self._framed(data) if data else head)
-
-    def _framed(self, data: bytes) -> bytes:
-        return data if self._plain else answers.chunk(data)
-
-    def _last(self, event: bytes) -> bytes:
-        """Return the end of the stream, behind one more event if there is one."""
-        return (self._framed(event) if event else b"") + (b"" if self._plain else answers.LAST_CHUNK)
+        self.delivery.commit(own_headers(self, -1, now_ms), out)
 
     def _cut(self, outcome: Outcome) -> None:
         """End an attempt whose connection is still open."""
@@ -317,7 +285,7 @@ class Exchange:
         attempt = self.attempt
         assert attempt is not None
         now_ms = self.shell.now_ms()
-        self._end_attempt(attempt, self._with_usage(attempt, outcome), now_ms)
+        self._end_attempt(attempt, attempt.billed(outcome, self.request.features.input_tokens), now_ms)
         run = self._run
         if run is None:
             # The same decision as `first` made, now whole: what follows the first is needed only here.
@@ -327,14 +295,6 @@ class Exchange:
         run.committed = self.committed
         live = self.shell.live
         self._apply(run.ended(outcome, now_ms, live.usable, live.draw(64)), now_ms)
-
-    def _with_usage(self, attempt: Attempt, outcome: Outcome) -> Outcome:
-        """Return the outcome with what a stream that did not end well has used: it is billed from its first content on."""
-        pipe = attempt.pipe
-        if pipe is None or not (pipe.content or outcome.kind in BILLABLE):
-            return outcome
-        usage = attempt.usage_so_far(self.request.features.input_tokens)
-        return outcome if usage is None else structs.replace(outcome, usage=usage, served_model=pipe.served_model)
 
     def _end_attempt(self, attempt: Attempt, outcome: Outcome, now_ms: float) -> int:
         """Book the attempt and fold it into health. Return its charge in nano-dollars, -1 when unpriced."""
@@ -353,10 +313,10 @@ class Exchange:
         """Tell the client that there is no answer, or that the one begun ends here; settle."""
         body = failure_body(outcome, self.request.id)
         if self.committed:
-            self._settle(outcome, 200, now_ms, self._last(b"data: %b\n\n" % body))
+            self._settle(outcome, 200, now_ms, self.delivery.last(b"data: %b\n\n" % body))
             return
         status = CLASSES[outcome.kind].status
-        extra = self._headers(-1, now_ms) + failure_headers(outcome, len(self.rows))
+        extra = own_headers(self, -1, now_ms) + failure_headers(outcome, len(self.rows))
         self._settle(outcome, status, now_ms, answers.response(status, body, extra, close=self.incoming.close))
 
     def _settle(self, outcome: Outcome, status: int, now_ms: float, answer: bytes) -> None:
@@ -364,22 +324,8 @@ class Exchange:
         if self.settled:
             return
         self.settled = True
-        shell, ready_ms, request = self.shell, self.incoming.ready_ms, self.request
-        shell.active.discard(self)
-        settled = Settled(
-            request.id,
-            shell.live.clock.wall_ms(),
-            request.route,
-            outcome.kind,
-            status,
-            tuple(self.rows),
-            request.received_ms - ready_ms,
-            self.decided_ms - ready_ms,
-            self.first_ms and self.first_ms - ready_ms,
-            now_ms - ready_ms,
-            self.upstream_ms,
-        )
-        shell.books.settle(settled, self.edge, answer)
+        self.shell.active.discard(self)
+        self.shell.books.settle(settled_of(self, outcome, status, now_ms), self.edge, answer)
 
     def _stop_waiting(self) -> None:
         """Cancel whatever the exchange waits for."""
@@ -398,10 +344,10 @@ class Exchange:
         if self.settled:
             return
         self._stop_waiting()
-        outcome, now_ms = Outcome(Kind.CLIENT_GONE, 0, "the client closed the connection"), self.shell.now_ms()
-        attempt = self.attempt
+        attempt, now_ms = self.attempt, self.shell.now_ms()
+        outcome = Outcome(Kind.CLIENT_GONE, 0, "the client closed the connection")
         if attempt is not None:
-            self._end_attempt(attempt, self._with_usage(attempt, outcome), now_ms)
+            self._end_attempt(attempt, attempt.billed(outcome, self.request.features.input_tokens), now_ms)
         self._settle(outcome, 499, now_ms, b"")
 
     def client_paused(self) -> None:
@@ -440,22 +386,7 @@ class Exchange:
             self._fail(outcome, self.shell.now_ms())
 
     # --- small
-    def _estimate(self, text_bytes: int) -> Usage:
-        """Return usage by our own estimate, when the provider reported none."""
-        return Usage(self.request.features.input_tokens, estimated_tokens(text_bytes), source="estimated")
-
-    def _headers(self, charge_nano: int, now_ms: float) -> str:
-        """Return the response headers that are ours, as far as they are known now. `charge_nano` -1: not known."""
-        attempt, attempts, incoming = self.attempt, len(self.rows), self.incoming
-        overhead_ms = now_ms - incoming.ready_ms - self.upstream_ms
-        if attempt is not None:
-            attempts += 1
-            overhead_ms -= now_ms - attempt.started_ms
-        position = -1 if self.step is None else self.step.position
-        own = self.world.own_headers(self.options, position, attempts)
-        ids = self.request.id
-        given = incoming.headers.get("x-request-id")
-        if given is not None:
-            ids = f"{given.decode('latin-1')}\r\nx-pointsman-id: {ids}"
-        cost = f"x-pointsman-cost-usd: {usd_exact(charge_nano)}\r\n" if charge_nano >= 0 else ""
-        return f"x-request-id: {ids}\r\n{own}{cost}x-pointsman-overhead-ms: {overhead_ms:.2f}\r\n"
+    @property
+    def committed(self) -> bool:
+        """Tell whether content has reached the client."""
+        return self.streams and self.delivery.committed

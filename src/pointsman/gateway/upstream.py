@@ -47,6 +47,7 @@ class Connection(asyncio.Protocol):
     _ended = False
     _keep = False  # it may carry another call
     _excess = False  # bytes came behind the reply: nobody asked for them
+    _paused = False
     _whole = 0  # parts of the body when it was complete
     _streaming = False
     _size = 0
@@ -81,10 +82,12 @@ class Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         if not self.transport.is_closing():
+            self._paused = True
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        if not self.transport.is_closing():
+        if self._paused and not self.transport.is_closing():
+            self._paused = False
             self.transport.resume_reading()
 
     # --- asyncio.Protocol
@@ -156,6 +159,7 @@ class Connection(asyncio.Protocol):
             del self._parts[self._whole :]
             self.transport.abort()  # out of step: what it says next would be taken for another call's answer
         elif self._keep:
+            self.resume()  # its client may have been slow; the next one is another
             self.origin.give_back(self)
         else:
             self.transport.close()

@@ -20,11 +20,11 @@ NANO_PER_TOKEN = 1_000  # a price of 1 USD per million tokens is 1,000 nano-doll
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold the comparison. Money is nano-dollars; `failed_over` are the ids of requests
-    that a provider failed and another answered; `wrong` says what does not fit, at best nothing."""
+    """Hold the comparison. Money is nano-dollars; `wrong` says what does not fit, at best nothing."""
 
     requests: int
-    failed_over: tuple[str, ...]
+    failed_over: tuple[str, ...]  # ids that a provider failed and another answered, those with fewest attempts first
+    moved_on: int  # requests that went on for another reason
     billed_nano: int
     served_nano: int
     dearest: str
@@ -78,6 +78,8 @@ def audit(
 
     In the demo a model is called as its deployment, and a request that failed before it was answered costs nothing.
     """
+    moved = [row for row in rows if row["outcome"] == "ok" and any(_is_fault(end) for end in row["failures"])]
+    failed_over = tuple(row["id"] for row in sorted(moved, key=lambda row: len(row["failures"])))
     answered: dict[str, list[dict[str, Any]]] = {}
     for entry in served:
         if entry["status"] == 200 and entry["outcome"] == "complete":
@@ -93,9 +95,8 @@ def audit(
     dearest = max(whole, key=lambda name: whole[name])
     return Audit(
         requests=len(rows),
-        failed_over=tuple(
-            row["id"] for row in rows if row["outcome"] == "ok" and any(_is_fault(end) for end in row["failures"])
-        ),
+        failed_over=failed_over,
+        moved_on=sum(bool(row["failures"]) for row in rows) - len(failed_over),
         billed_nano=sum(row["charge_nano"] or 0 for row in rows),
         served_nano=sum(
             _nano(entry["prompt_tokens"], entry["completion_tokens"], prices[entry["model"]])

@@ -90,7 +90,7 @@ def routed(out: Console, results: list[Result], strategies: dict[str, str]) -> N
     table.add_row("all", "", "", *(str(total[name]) for name in names), style="bold")
     out.print(table)
     out.print(
-        " [dim]First what cannot answer is left out (window, tools, images, health), then the strategy ranks the rest.[/dim]"
+        " [dim]Who cannot answer is left out first (window, tools, images, health); the strategy ranks the rest.[/dim]"
     )
 
 
@@ -111,6 +111,22 @@ def latency(out: Console, results: list[Result]) -> None:
             str(sum(result.attempts > 1 for result in mine) or "·"),
         )
     out.print(table)
+
+
+def outage(out: Console, results: list[Result], audit: Audit) -> None:
+    """Show what the outage did, to the router and to its clients."""
+    failed = sum(bool(result.error) for result in results)
+    colour = "red" if failed or not audit.failed_over else "green"
+    out.print(
+        f"  [bold {colour}]{len(audit.failed_over)} requests failed over to another deployment; clients saw {failed} "
+        f"errors[/bold {colour}]"
+    )
+    if audit.moved_on:
+        out.print(
+            f"  [dim]{audit.moved_on} more went on because the first one's wire cannot say what they asked.[/dim]"
+        )
+    for (route, error), count in Counter((r.route, r.error) for r in results if r.error).most_common(5):
+        out.print(Text(f"  {count} x {route}: {error}", style="red"))
 
 
 def bill(out: Console, audit: Audit) -> None:
@@ -135,12 +151,6 @@ def command(out: Console, words: Iterable[str], output: str) -> None:
     out.print(Text.assemble(("  $ ", "dim"), ("pointsman " + " ".join(words), "bold")))
     for line in output.strip("\n").splitlines():
         out.print(Text(line.rstrip()), soft_wrap=True)
-
-
-def errors(out: Console, results: list[Result]) -> None:
-    """Show what clients were refused, the commonest first."""
-    for (route, error), count in Counter((r.route, r.error) for r in results if r.error).most_common(5):
-        out.print(Text(f"  {count} x {route}: {error}", style="red"))
 
 
 def _deployments(results: list[Result]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -54,7 +54,7 @@ class Outage:
     error. So the provider is taken away at a moment when no stream is under way, while whole answers are.
     """
 
-    def __init__(self, total: int, switch: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(self, total: int, switch: Callable[[str], Coroutine[Any, Any, None]]) -> None:
         self.down_at, self.up_at = total // 2, total * 3 // 4
         self._switch = switch
         self._down = asyncio.Event()
