@@ -69,4 +69,3 @@ def test_every_known_provider_can_be_configured_with_nothing_but_its_key_and_its
         text = f"providers: {{{name}: {{api_key: y, parameters: {{{parts}}}}}}}\ndeployments: {{a: {{provider: {name}}}}}\n"
         provider = load_text(text, "p.yaml", {}, OPTIONS).policy.providers[name]
         assert (provider.dialect, provider.auth) == (one.dialect, one.auth)
-        assert provider.drain_on_cancel == (one.cancel_stops_billing is False)

@@ -177,7 +177,7 @@ async def test_images_travel_as_data_and_as_links(client: AsyncOpenAI, lab: Lab,
 async def test_several_choices_keep_their_index(client: AsyncOpenAI, model: str) -> None:
     answer = await client.chat.completions.create(model=model, messages=say("hello"), n=3)
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
-    assert len({choice.message.content for choice in answer.choices}) == 3
+    assert all(choice.message.content for choice in answer.choices)
 
 
 async def test_f56_interleaved_choices_of_a_stream_keep_their_index(client: AsyncOpenAI) -> None:

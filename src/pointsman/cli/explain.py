@@ -78,6 +78,9 @@ def _show(made: Explanation) -> None:
         console.print(_candidates(made.candidates, made.facts))
     if made.attempts:
         console.print(_attempts(made.attempts, made.request["total_us"]))
+        for a in made.attempts:
+            if a["message"]:
+                console.print(f"  {clean(a['deployment'])}: {clean(a['message'])}", markup=False, soft_wrap=True)
     for name, text in told(made.request).items():
         console.print(f"{name:10} {text}", markup=False, soft_wrap=True)
 
@@ -137,7 +140,7 @@ def _attempts(attempts: list[dict[str, Any]], total_us: int) -> Table:
             bar(a, total_us),
             milliseconds(a["ttft_us"]),
             milliseconds(a["total_us"]),
-            outcome + (f"\n{clean(a['message'])[:60]}" if a["message"] else ""),
+            outcome,
             str(a["input_tokens"]) if a["usage_source"] != "unknown" else "-",
             str(a["output_tokens"]) if a["usage_source"] != "unknown" else "-",
             dollars(a["charge_nano"]),

@@ -53,14 +53,7 @@ def compile_provider(build: Build, name: str, given: schema.Provider | None, at:
         path=written.path or (base.path if base else ""),
         quota_group=written.quota_group or "",
         ca_file=build.file((*at, "ca_file"), written.ca_file) if written.ca_file else "",
-        drain_on_cancel=_drains(written, base),
     )
-
-
-def _drains(written: schema.Provider, base: KnownProvider | None) -> bool:
-    if written.drain_on_cancel is not None:
-        return written.drain_on_cancel
-    return base is not None and base.cancel_stops_billing is False
 
 
 def _filled(build: Build, written: schema.Provider, base: KnownProvider | None, at: Place) -> str | None:

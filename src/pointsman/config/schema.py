@@ -49,7 +49,6 @@ class Provider(Section):
     api_version: ApiVersion | None = setting("Anthropic: the version header to send.")
     quota_group: Name | None = setting("Providers of one account share a group and its 429s.")
     ca_file: Text | None = setting("PEM file of extra trust anchors; relative to the config file.")
-    drain_on_cancel: Truth | None = setting("The provider bills a cancelled stream to its end: read on for its usage.")
 
 
 class Price(Section):

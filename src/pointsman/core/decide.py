@@ -46,11 +46,9 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 def first(request: Request, options: Options, snapshot: Snapshot) -> int:
     """Return the position that `decide` would put first, -1 when it would put none: all that a first send needs."""
     features = request.features
-    eligible = options.positions
-    if not (snapshot.calm and fits_all(options, features)):
-        eligible, _ = _filter(options, snapshot, features)
-        if not eligible:
-            return -1
+    eligible, _ = _filter(options, snapshot, features)
+    if not eligible:
+        return -1
     return options.strategy.draw(options, eligible, features, snapshot)
 
 
@@ -89,6 +87,8 @@ def decide(request: Request, options: Options, snapshot: Snapshot) -> tuple[Plan
 def _filter(options: Options, snapshot: Snapshot, features: Features) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Return the eligible positions, and a Reason for each candidate unless all are eligible."""
     now_ms = snapshot.now_ms
+    if snapshot.calm and fits_all(options, features):
+        return options.positions, ()
     reasons = [
         static(options, option, features) or health(state, now_ms)
         for option, state in zip(options.options, snapshot.states, strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from pointsman.core.decide import Decision, decide
@@ -74,7 +76,7 @@ class Settled(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="S"):
     upstream_ms: float
 
 
-def total_of(attempts: tuple[AttemptRow, ...]) -> tuple[int, ChargeState]:
+def total_of(attempts: Sequence[AttemptRow]) -> tuple[int, ChargeState]:
     """Return the sum of the attempts' charges in nano-dollars, -1 when any is unpriced, and its state: the worst."""
     state: ChargeState = "measured"
     nano = 0

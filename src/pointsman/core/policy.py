@@ -38,7 +38,6 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""  # path of a chat call; "" = the dialect's own; may contain {model}
     quota_group: str = ""  # "" = the provider's name; deployments of one account share their 429s
     ca_file: str = ""  # PEM file of extra trust anchors
-    drain_on_cancel: bool = False  # the provider bills a cancelled stream to its end: read on for the usage
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):

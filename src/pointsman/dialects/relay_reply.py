@@ -8,29 +8,28 @@ import msgspec
 from msgspec import Raw
 
 from pointsman.core.outcome import Kind, Outcome
-from pointsman.core.usage import MAX_TOKENS, NO_USAGE, Usage, clamp
+from pointsman.core.usage import MAX_TOKENS, NO_USAGE, Usage
 from pointsman.dialects.base import WireError
+from pointsman.dialects.openai.facts import usage_of
 
 
-class _InputDetails(msgspec.Struct, frozen=True, gc=False):
+class _Details(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int | None = 0
     cache_write_tokens: int | None = 0
     audio_tokens: int | None = 0
-
-
-class _OutputDetails(msgspec.Struct, frozen=True, gc=False):
     reasoning_tokens: int | None = 0
-    audio_tokens: int | None = 0
-
-
-_NO_INPUT, _NO_OUTPUT = _InputDetails(), _OutputDetails()
 
 
 class _Usage(msgspec.Struct, frozen=True, gc=False):
+    """Hold a usage object as far as it is plain: two totals, and nothing of a class with a rate of its own."""
+
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    prompt_tokens_details: _InputDetails | None = None
-    completion_tokens_details: _OutputDetails | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    prompt_cache_hit_tokens: int | None = 0
+    cached_tokens: int | None = 0
 
 
 class Choice(msgspec.Struct, frozen=True, gc=False):
@@ -46,7 +45,6 @@ class Body(msgspec.Struct, frozen=True, gc=False):
 
 
 decode_body = msgspec.json.Decoder(Body).decode
-_usage = msgspec.json.Decoder(_Usage | None).decode
 NULL = (b"", b"null")
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what decoding of outside bytes raises
 
@@ -60,43 +58,28 @@ class ReplyFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 def read_usage(raw: bytes) -> Usage:
-    """Return the usage object of a reply; NO_USAGE when it is absent or cannot be read (fault 28)."""
+    """Return the usage object of a reply; NO_USAGE when it is absent or says nothing (fault 28)."""
     if raw in NULL:
         return NO_USAGE
     try:
-        u = _usage(raw)
+        return usage_of(Raw(raw)) or NO_USAGE
     except UNREADABLE:
         return NO_USAGE
-    return _usage_of(u)
 
 
-def _usage_of(u: _Usage | None) -> Usage:
+def _plain_usage(u: _Usage | None) -> Usage | None:
+    """Return the usage when it is plain and possible, None for any other: that is read part by part."""
     if u is None:
-        return NO_USAGE
+        return None
     given, made = u.prompt_tokens, u.completion_tokens
-    if given is None or made is None or given + made == 0:
-        return NO_USAGE  # an answer is never free of tokens
-    of_given, of_made = u.prompt_tokens_details or _NO_INPUT, u.completion_tokens_details or _NO_OUTPUT
-    if not (
-        of_given.cached_tokens
-        or of_given.cache_write_tokens
-        or of_given.audio_tokens
-        or of_made.reasoning_tokens
-        or of_made.audio_tokens
-    ):
-        return Usage(given, made) if 0 < given <= MAX_TOKENS and 0 <= made <= MAX_TOKENS else clamp(Usage(given, made))
-    return clamp(
-        Usage(
-            given,
-            made,
-            of_given.cached_tokens or 0,
-            of_given.cache_write_tokens or 0,
-            0,
-            of_made.reasoning_tokens or 0,
-            of_given.audio_tokens or 0,
-            of_made.audio_tokens or 0,
-        )
-    )
+    if given is None or made is None or u.total_tokens != given + made or u.prompt_cache_hit_tokens or u.cached_tokens:
+        return None
+    d, e = u.prompt_tokens_details, u.completion_tokens_details
+    if d is not None and (d.cached_tokens or d.cache_write_tokens or d.audio_tokens):
+        return None
+    if e is not None and (e.reasoning_tokens or e.audio_tokens):
+        return None
+    return Usage(given, made) if 0 < given <= MAX_TOKENS and 0 <= made <= MAX_TOKENS else None
 
 
 ABSENT = Raw(b"")
@@ -118,9 +101,10 @@ def read_reply(body: bytes) -> ReplyFacts:
         u = _unary(body)
     except UNREADABLE:
         return _read_odd_reply(body)
-    if u.choices is ABSENT or (u.error is not ABSENT and bytes(u.error) != b"null") or len(memoryview(u.choices)) < 3:
+    usage = _plain_usage(u.usage)
+    if usage is None or (u.error is not ABSENT and bytes(u.error) != b"null") or len(memoryview(u.choices)) < 3:
         return _read_odd_reply(body)
-    return ReplyFacts(_usage_of(u.usage), u.model or "")
+    return ReplyFacts(usage, u.model or "")
 
 
 def _read_odd_reply(body: bytes) -> ReplyFacts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import NamedTuple
 
 import msgspec
 
@@ -57,22 +58,27 @@ def stream_head(extra: str, *, chunked: bool, close: bool) -> bytes:
     return head.encode("latin-1")
 
 
-def refusal(
-    status: int, message: str, code: str, *, request_id: str = "", param: str | None = None, close: bool = False
-) -> bytes:
-    """Return an error response for a request that was not admitted; the client's fault below 500, else the router's.
+class Refused(NamedTuple):
+    """Hold why a request is not admitted. To status 405 `param` is the methods that are allowed."""
 
-    To status 405 `param` is the methods that are allowed.
-    """
+    status: int
+    message: str
+    code: str
+    param: str | None = None
+
+
+def refusal(why: Refused, *, request_id: str, client_id: bytes | None = None, close: bool = False) -> bytes:
+    """Return an error response for a request that was not admitted; the client's fault below 500, else the router's."""
+    status = why.status
     origin = "client" if status < 500 else "router"
-    body = error_body(message, error_type(status), code, origin=origin, request_id=request_id, param=param)
-    extra = f"x-request-id: {request_id}\r\n" if request_id else ""
+    body = error_body(why.message, error_type(status), why.code, origin=origin, request_id=request_id, param=why.param)
+    extra = f"x-request-id: {request_id if client_id is None else client_id.decode('latin-1')}\r\n"
     if status == 503:
         extra += "retry-after: 1\r\n"
     if status == 401:
         extra += "www-authenticate: Bearer\r\n"
     if status == 405:
-        extra += f"allow: {param}\r\n"
+        extra += f"allow: {why.param}\r\n"
     return response(status, body, extra, close=close)
 
 

@@ -75,8 +75,13 @@ class Attempt:
             cost.state,
             "" if price is None else price.version,
             outcome.served_model[:MAX_MODEL],
-            outcome.message[:MAX_MESSAGE],
+            self._without_key(outcome.message)[:MAX_MESSAGE] if outcome.message else "",
         )
+
+    def _without_key(self, message: str) -> str:
+        """Return a provider's words without the key we called it with (I24)."""
+        secret = self.endpoint.provider.api_key
+        return message.replace(secret.reveal(), "***") if secret is not None and secret.reveal() else message
 
     def billed(self, outcome: Outcome, input_tokens: int) -> Outcome:
         """Return the outcome with what a stream that did not end well has used: it is billed from its first content on."""

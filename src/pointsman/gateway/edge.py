@@ -17,7 +17,7 @@ import httptools
 from pointsman.core.policy import Limits
 from pointsman.gateway.headers import Wanted
 
-WANTED = Wanted(
+_NAMES = (
     "authorization",
     "x-api-key",
     "api-key",
@@ -29,6 +29,8 @@ WANTED = Wanted(
     "openai-beta",
     "traceparent",
 )
+WANTED = Wanted(*_NAMES)
+WANTED_OPEN = Wanted(*_NAMES, "host", "origin")  # without keys: what tells a program of this machine from a web page
 MAX_PIPELINED = 16
 MAX_TRAILERS = 32
 HIGH_WATER = 64 * 1024
@@ -65,6 +67,7 @@ class Dispatcher(Protocol):
     limits: Limits
     draining: bool
     generation: object  # of the keys: another one, another look-up
+    wanted: Wanted
 
     def now_ms(self) -> float: ...
     def admit(self, incoming: Incoming, *, close: bool = False) -> bytes | None: ...
@@ -186,6 +189,13 @@ class Edge(asyncio.Protocol):
         if not self.closing:
             self.transport.write(data)
 
+    def answer(self, data: bytes) -> None:
+        """Write a whole response and finish. To HEAD only the head is sent."""
+        if self.current is not None and self.current.method == b"HEAD":
+            data = data[: data.index(END_OF_HEAD) + len(END_OF_HEAD)]
+        self.write(data)
+        self.finish()
+
     def finish(self) -> None:
         """State that the current request is answered: go on with the next, or close."""
         incoming, self.current, self.work = self.current, None, None
@@ -237,14 +247,15 @@ class Edge(asyncio.Protocol):
         url = self._url
         target = url[0] if len(url) == 1 else b"".join(url)
         url.clear()
-        return Incoming(self._parser.get_method(), target, WANTED.of(self._headers))
+        return Incoming(self._parser.get_method(), target, self.worker.wanted.of(self._headers))
 
     def _answer(self, incoming: Incoming) -> None:
         self.current = incoming
         headers, worker = incoming.headers, self.worker
         credential = headers.get("authorization", b"")
         if (
-            compare_digest(credential, self._credential)
+            credential
+            and compare_digest(credential, self._credential)
             and self._generation is worker.generation
             and "content-encoding" not in headers
         ):
@@ -254,8 +265,7 @@ class Edge(asyncio.Protocol):
             if incoming.caller is None and refused is None:
                 refused = worker.admit(incoming)
             if refused is not None:
-                self.transport.write(refused)
-                self.finish()
+                self.answer(refused)
                 return
             if credential:
                 self._credential, self._caller, self._generation = credential, incoming.caller, worker.generation

@@ -17,7 +17,7 @@ from pointsman.core.request import Request
 from pointsman.core.strategy import Snapshot
 from pointsman.dialects.base import WireError
 from pointsman.dialects.relay_request import Head, read_features, read_head
-from pointsman.gateway.answers import refusal, response
+from pointsman.gateway.answers import Refused, refusal, response
 from pointsman.gateway.edge import Edge, Incoming, Work
 from pointsman.gateway.exchange import Exchange
 from pointsman.stores.journal import JournalError
@@ -48,7 +48,7 @@ def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
     at_ms = clock.wall_ms()
     usual = head.pointsman is UNSET and "x-stainless-read-timeout" not in headers
     request = Request(
-        request_id(at_ms, live.chance.randbytes(8)),
+        request_id(at_ms, live.id_bytes()),
         "chat",
         options.route.name,
         features,
@@ -155,8 +155,7 @@ def health(worker: Worker, edge: Edge, incoming: Incoming) -> None:
 
 def metrics(worker: Worker, edge: Edge, incoming: Incoming) -> None:
     """Answer GET /metrics with the counters of all workers."""
-    edge.write(response(200, worker.scrape(), kind="text/plain; version=0.0.4; charset=utf-8"))
-    edge.finish()
+    edge.answer(response(200, worker.scrape(), kind="text/plain; version=0.0.4; charset=utf-8", close=incoming.close))
 
 
 def root(worker: Worker, edge: Edge, incoming: Incoming) -> None:
@@ -206,13 +205,8 @@ def find(incoming: Incoming) -> Handler | tuple[int, str, str, str | None]:
 
 def reply(edge: Edge, status: int, value: object) -> None:
     """Write a JSON answer and finish. To HEAD only the head is sent."""
-    body = msgspec.json.encode(value)
     incoming = edge.current
-    data = response(status, body, close=incoming is not None and incoming.close)
-    if incoming is not None and incoming.method == b"HEAD":
-        data = data[: -len(body)]
-    edge.write(data)
-    edge.finish()
+    edge.answer(response(status, msgspec.json.encode(value), close=incoming is not None and incoming.close))
 
 
 def refuse(
@@ -221,7 +215,8 @@ def refuse(
     """Refuse a request that was not admitted: counted, not booked. Return None: nothing is left to do."""
     worker.books.metrics.refuse(code)
     incoming = edge.current
+    given = None if incoming is None else incoming.headers.get("x-request-id")
     close = incoming is not None and incoming.close
-    edge.write(refusal(status, message, code, request_id=worker.live.new_id(), param=param, close=close))
-    edge.finish()
+    why = Refused(status, message, code, param)
+    edge.answer(refusal(why, request_id=worker.live.new_id(), client_id=given, close=close))
     return None

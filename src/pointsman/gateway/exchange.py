@@ -96,8 +96,8 @@ class Exchange:
         self.shell.active.discard(self)
         self._stop_waiting()
         message = f"the request cannot be booked, so it is not sent: {error.args[-1]}"
-        self.edge.write(answers.refusal(503, message, "ledger_unavailable", request_id=self.request.id))
-        self.edge.finish()
+        why = answers.Refused(503, message, "ledger_unavailable")
+        self.edge.answer(answers.refusal(why, request_id=self.request.id))
 
     # --- effects
     def _apply(self, effect: Effect, now_ms: float) -> None:
@@ -195,8 +195,8 @@ class Exchange:
         if usage.source == "unknown":
             usage = estimated(self.request.features.input_tokens, len(body))
         now_ms = self.first_ms = attempt.answered_ms
-        charge_nano = self._end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, served), now_ms)
-        answer = answers.unary(own_headers(self, charge_nano, now_ms), body, close=self.incoming.close)
+        self._end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, served), now_ms)
+        answer = answers.unary(own_headers(self, now_ms, whole=True), body, close=self.incoming.close)
         self._settle(_OK, 200, now_ms, answer)
 
     def on_stream(self, data: bytes) -> None:
@@ -270,7 +270,7 @@ class Exchange:
         self.first_ms = attempt.answered_ms = now_ms
         attempt.status = 200
         self.due_ms = now_ms + self.options.idle_ms
-        self.delivery.commit(own_headers(self, -1, now_ms), out)
+        self.delivery.commit(own_headers(self, now_ms), out)
 
     def _cut(self, outcome: Outcome) -> None:
         """End an attempt whose connection is still open."""
@@ -296,18 +296,16 @@ class Exchange:
         live = self.shell.live
         self._apply(run.ended(outcome, now_ms, live.usable, live.draw(64)), now_ms)
 
-    def _end_attempt(self, attempt: Attempt, outcome: Outcome, now_ms: float) -> int:
-        """Book the attempt and fold it into health. Return its charge in nano-dollars, -1 when unpriced."""
+    def _end_attempt(self, attempt: Attempt, outcome: Outcome, now_ms: float) -> None:
+        """Book the attempt and fold it into health."""
         self.attempt = None
-        row = attempt.row(outcome, now_ms, self.incoming.ready_ms, self.request.service_tier)
-        self.rows.append(row)
+        self.rows.append(attempt.row(outcome, now_ms, self.incoming.ready_ms, self.request.service_tier))
         self.upstream_ms += now_ms - attempt.started_ms
         answered_ms, tps = attempt.answered_ms, None
         if self.streams and now_ms - answered_ms > 20.0:
             tps = outcome.usage.output_tokens * 1000.0 / (now_ms - answered_ms)
         ttft_ms = (answered_ms or now_ms) - attempt.started_ms
         self.shell.live.ended(attempt.step.deployment, outcome, now_ms, ttft_ms, tps)
-        return row.charge_nano
 
     def _fail(self, outcome: Outcome, now_ms: float) -> None:
         """Tell the client that there is no answer, or that the one begun ends here; settle."""
@@ -316,7 +314,7 @@ class Exchange:
             self._settle(outcome, 200, now_ms, self.delivery.last(b"data: %b\n\n" % body))
             return
         status = CLASSES[outcome.kind].status
-        extra = own_headers(self, -1, now_ms) + failure_headers(outcome, len(self.rows))
+        extra = own_headers(self, now_ms) + failure_headers(outcome, len(self.rows))
         self._settle(outcome, status, now_ms, answers.response(status, body, extra, close=self.incoming.close))
 
     def _settle(self, outcome: Outcome, status: int, now_ms: float, answer: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from pointsman.core.health import UNKNOWN, State, breaker, cooled, failed, is_ca
 from pointsman.core.ids import request_id
 from pointsman.core.outcome import Kind, Outcome
 from pointsman.gateway.world import World
+
+ENTROPY_BYTES = 4096
 
 
 class Clock:
@@ -30,9 +33,12 @@ class Clock:
 class Live:
     """Fold outcomes into states. States are kept by deployment name, so they survive a new World."""
 
-    def __init__(self, world: World, clock: Clock, seed: int) -> None:
+    def __init__(self, world: World, clock: Clock, seed: int, entropy: Callable[[int], bytes] = os.urandom) -> None:
         self.clock = clock
-        self.chance = random.Random(seed)
+        self.chance = random.Random(seed)  # of decisions and jitter: to be replayed, so seeded
+        self._entropy = entropy  # of ids: not to be guessed
+        self._unguessed = b""
+        self._spent = 0
         self.draw: Callable[[int], int] = self.chance.getrandbits
         self.random: Callable[[], float] = self.chance.random
         self.states: list[State] = []
@@ -53,7 +59,15 @@ class Live:
         self._groups = [by_deployment[i] for i in range(len(deployments))]
 
     def new_id(self) -> str:
-        return request_id(self.clock.wall_ms(), self.chance.randbytes(8))
+        return request_id(self.clock.wall_ms(), self.id_bytes())
+
+    def id_bytes(self) -> bytes:
+        """Return eight bytes nobody can guess: from `entropy`, fetched in bulk."""
+        at = self._spent
+        if at >= len(self._unguessed):
+            self._unguessed, at = self._entropy(ENTROPY_BYTES), 0
+        self._spent = at + 8
+        return self._unguessed[at : at + 8]
 
     def look(self) -> None:
         """See whether the troubles have passed: called by the worker's sweep."""

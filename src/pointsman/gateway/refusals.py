@@ -7,11 +7,21 @@ from pointsman.core.outcome import CLASSES, Blame, Kind, Outcome
 from pointsman.core.request import Request, names_of
 from pointsman.gateway import answers
 
+# What a provider says here is about the operator's account, perhaps with a part of the key; the ledger keeps it.
+OWN_WORDS = {
+    Kind.AUTH: "the provider refuses the router's credentials",
+    Kind.QUOTA_EXHAUSTED: "the router's quota at the provider is used up",
+    Kind.NOT_FOUND: "the provider does not know the model the router asked for",
+    Kind.UNTRUSTED: "the provider's certificate cannot be verified",
+}
+# Ends that another try of the client meets again.
+_NO_USE = frozenset({*OWN_WORDS, Kind.DEADLINE})
+
 
 def failure_body(outcome: Outcome, request_id: str) -> bytes:
     """Return the OpenAI-shaped error body of an outcome."""
     kind = CLASSES[outcome.kind]
-    message = outcome.message or kind.code.replace("_", " ")
+    message = OWN_WORDS.get(outcome.kind) or outcome.message or kind.code.replace("_", " ")
     origin = kind.blame.value if kind.blame is not Blame.NOBODY else "router"
     return answers.error_body(message, kind.type, kind.code, origin=origin, request_id=request_id)
 
@@ -27,7 +37,7 @@ def failure_headers(outcome: Outcome, attempts: int) -> str:
     if status in (429, 503):
         wait_ms = outcome.retry_after_ms if outcome.retry_after_ms is not None else 1_000
         lines = f"retry-after: {max(1, -(-wait_ms // 1000))}\r\n"
-    if attempts > 1 or outcome.kind is Kind.DEADLINE or (attempts == 0 and status == 503):
+    if attempts > 1 or outcome.kind in _NO_USE or (attempts == 0 and status == 503):
         lines += "x-should-retry: false\r\n"
     return lines
 

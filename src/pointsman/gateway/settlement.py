@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pointsman.core.entry import Settled
+from pointsman.core.entry import Settled, total_of
 from pointsman.core.outcome import Outcome
 from pointsman.core.pricing import usd_exact
 
@@ -30,8 +30,8 @@ def settled_of(exchange: Exchange, outcome: Outcome, status: int, now_ms: float)
     )
 
 
-def own_headers(exchange: Exchange, charge_nano: int, now_ms: float) -> str:
-    """Return the response headers that are ours, as far as they are known now. `charge_nano` -1: not known."""
+def own_headers(exchange: Exchange, now_ms: float, *, whole: bool = False) -> str:
+    """Return the response headers that are ours, as far as they are known now. `whole`: the answer is, so its cost is."""
     attempt, attempts, incoming = exchange.attempt, len(exchange.rows), exchange.incoming
     overhead_ms = now_ms - incoming.ready_ms - exchange.upstream_ms
     if attempt is not None:
@@ -43,5 +43,8 @@ def own_headers(exchange: Exchange, charge_nano: int, now_ms: float) -> str:
     given = incoming.headers.get("x-request-id")
     if given is not None:
         ids = f"{given.decode('latin-1')}\r\nx-pointsman-id: {ids}"
-    cost = f"x-pointsman-cost-usd: {usd_exact(charge_nano)}\r\n" if charge_nano >= 0 else ""
+    cost = ""
+    if whole:
+        nano, _ = total_of(exchange.rows)
+        cost = f"x-pointsman-cost-usd: {usd_exact(nano)}\r\n" if nano >= 0 else ""
     return f"x-request-id: {ids}\r\n{same}{cost}x-pointsman-overhead-ms: {overhead_ms:.2f}\r\n"

@@ -19,12 +19,13 @@ import msgspec
 
 from pointsman.config import transport
 from pointsman.core.keys import digest
-from pointsman.gateway.answers import refusal
+from pointsman.gateway.answers import Refused, refusal
 from pointsman.gateway.books import Books
-from pointsman.gateway.edge import Edge, Incoming, Work
+from pointsman.gateway.edge import WANTED, WANTED_OPEN, Edge, Incoming, Work
 from pointsman.gateway.endpoints import CHAT_TARGETS, OPEN, find, path_of, refuse
 from pointsman.gateway.exchange import Exchange
 from pointsman.gateway.live import Clock, Live
+from pointsman.gateway.local import is_local
 from pointsman.gateway.world import LOCAL, World
 from pointsman.observe.metrics import BREAKER_VALUES, Metrics, merge, render
 from pointsman.stores.journal import Journal, waiting_bytes
@@ -52,6 +53,7 @@ class Worker:
         self.limits = live.world.limits
         self.draining = False
         self.generation: object = live.world
+        self.wanted = WANTED_OPEN if live.world.open else WANTED
         self.active: set[Exchange] = set()
         self.edges: set[Edge] = set()
         self.now_ms = live.clock.now_ms
@@ -74,10 +76,9 @@ class Worker:
     def admit(self, incoming: Incoming, *, close: bool = False) -> bytes | None:
         """Tell who calls, from the headers alone; return the refusal when nobody may (S2: before the body)."""
         headers = incoming.headers
-        if "content-encoding" in headers and headers["content-encoding"] != b"identity":
-            return self.refusal(
-                415, "send the body without content-encoding", "content_encoding_not_supported", close=close
-            )
+        if headers.get("content-encoding", b"identity") != b"identity":
+            message = "send the body without content-encoding"
+            return self.refusal(415, message, "content_encoding_not_supported", incoming=incoming, close=close)
         key = headers.get("authorization")
         if key is not None:
             key = key[7:].strip() if key[:7].lower() == b"bearer " else None
@@ -90,13 +91,17 @@ class Worker:
                 incoming.caller = caller
                 return None
         if world.open:
+            if not is_local(headers):
+                message = "without keys the router serves this machine's own programs only, not what a web page sends"
+                return self.refusal(403, message, "not_local", incoming=incoming, close=close)
             incoming.caller = LOCAL
             return None
         if incoming.target not in CHAT_TARGETS and path_of(incoming) in OPEN:
             return None
         if key is None:
-            return self.refusal(401, "send your key as `Authorization: Bearer KEY`", "missing_api_key", close=close)
-        return self.refusal(401, "this key is not known", "invalid_api_key", close=close)
+            message = "send your key as `Authorization: Bearer KEY`"
+            return self.refusal(401, message, "missing_api_key", incoming=incoming, close=close)
+        return self.refusal(401, "this key is not known", "invalid_api_key", incoming=incoming, close=close)
 
     def dispatch(self, edge: Edge, incoming: Incoming) -> Work | None:
         handler = find(incoming)
@@ -106,10 +111,14 @@ class Worker:
             return None
         return handler(self, edge, incoming)
 
-    def refusal(self, status: int, message: str, code: str, *, close: bool = False) -> bytes:
+    def refusal(
+        self, status: int, message: str, code: str, *, incoming: Incoming | None = None, close: bool = False
+    ) -> bytes:
         """Return the answer to a request that is not admitted; counted, not booked."""
         self.books.metrics.refuse(code)
-        return refusal(status, message, code, request_id=self.live.new_id(), close=close)
+        given = None if incoming is None else incoming.headers.get("x-request-id")
+        why = Refused(status, message, code)
+        return refusal(why, request_id=self.live.new_id(), client_id=given, close=close)
 
     # --- life
     async def listen(self) -> None:
