@@ -39,6 +39,7 @@ def process(make_config: Any, tmp_path: Path) -> Iterator[tuple[dict[str, int], 
         child.communicate()
 
 
+@pytest.mark.serial  # while a provider is down another test may take its port
 def test_the_command_serves_and_stops_on_sigterm(process: tuple[dict[str, int], Path, subprocess.Popen[bytes]]) -> None:
     ports, log, child = process
     assert set(ports) == {"oa", "an", "ge", "_admin"}

@@ -51,9 +51,9 @@ def predicted_ttft_ms(state: State, now_ms: float) -> float:
     """Return the time to first content to expect: the peak EWMA, fading to the prior as it grows old. Never zero."""
     if state.measured_ms == -math.inf:
         return TTFT_PRIOR_MS
-    age = now_ms - state.measured_ms
-    if age < FRESH_MS:
+    if state.measured_ms > now_ms - FRESH_MS:
         return state.ttft_ms
+    age = now_ms - state.measured_ms
     weight = exp(-age / FADE_MS)
     return max(1.0, state.ttft_ms * weight + TTFT_PRIOR_MS * (1.0 - weight))
 

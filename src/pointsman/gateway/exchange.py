@@ -200,9 +200,11 @@ class Exchange:
         self._settle(_OK, 200, now_ms, answer)
 
     def on_stream(self, data: bytes) -> None:
-        if self.settled:
+        attempt, delivery = self.attempt, self.delivery
+        if attempt is None:
             return  # the answer is complete: this is behind it
-        pipe, delivery = self._pipe(), self.delivery
+        pipe = attempt.pipe
+        assert pipe is not None
         out = pipe.feed(data)
         if delivery.committed:
             self.progress = True

@@ -45,6 +45,7 @@ def own_headers(exchange: Exchange, now_ms: float, *, whole: bool = False) -> st
         ids = f"{given.decode('latin-1')}\r\nx-pointsman-id: {ids}"
     cost = ""
     if whole:
-        nano, _ = total_of(exchange.rows)
+        rows = exchange.rows
+        nano = rows[0].charge_nano if len(rows) == 1 else total_of(rows)[0]
         cost = f"x-pointsman-cost-usd: {usd_exact(nano)}\r\n" if nano >= 0 else ""
     return f"x-request-id: {ids}\r\n{same}{cost}x-pointsman-overhead-ms: {overhead_ms:.2f}\r\n"

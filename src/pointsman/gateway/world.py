@@ -85,10 +85,19 @@ class World:
         self.keys = {key.digest: key for key in policy.keys}
         self.open = not policy.keys
         self._own_headers: dict[tuple[str, int, int], str] = {}
+        self._first_headers = {
+            name: [self._made_headers(options, p, 1) for p in options.positions]
+            for name, options in self.options.items()
+        }
 
     def own_headers(self, options: Options, position: int, attempts: int) -> str:
         """Return the response headers that are the same for every answer of this candidate after so many attempts;
         `position` -1: no candidate could be tried."""
+        if attempts == 1 and position >= 0:
+            return self._first_headers[options.route.name][position]
+        return self._made_headers(options, position, attempts)
+
+    def _made_headers(self, options: Options, position: int, attempts: int) -> str:
         key = (options.route.name, position, attempts)
         known = self._own_headers.get(key)
         if known is None:

@@ -20,7 +20,10 @@ def draw_fastest(options: Options, eligible: tuple[int, ...], features: Features
     b = int((scaled - a) * (count - 1))
     p, q = eligible[a], eligible[b if b < a else b + 1]
     output_ms, now_ms, states = features.predicted_output_tokens * 1000.0, snapshot.now_ms, snapshot.states
-    of_p, of_q = _score(states[p], now_ms, output_ms), _score(states[q], now_ms, output_ms)
+    s, t = states[p], states[q]
+    fresh_ms = now_ms - FRESH_MS
+    of_p = (s.ttft_ms if s.measured_ms > fresh_ms else predicted_ttft_ms(s, now_ms)) + output_ms / s.tps
+    of_q = (t.ttft_ms if t.measured_ms > fresh_ms else predicted_ttft_ms(t, now_ms)) + output_ms / t.tps
     return p if of_p < of_q or (of_p == of_q and p < q) else q
 
 
@@ -45,5 +48,4 @@ def fastest(options: Options, eligible: tuple[int, ...], features: Features, sna
 
 
 def _score(state: State, now_ms: float, output_ms: float) -> float:
-    fresh = now_ms - state.measured_ms < FRESH_MS
-    return (state.ttft_ms if fresh else predicted_ttft_ms(state, now_ms)) + output_ms / state.tps
+    return predicted_ttft_ms(state, now_ms) + output_ms / state.tps
