@@ -40,7 +40,7 @@ def calm() -> object:
 def refused(router: Router) -> bool:
     try:
         Wire(router.port).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: it was in the queue of the listener that closed
         return True
     return False
 
