@@ -17,6 +17,8 @@ from pointsman.core.usage import NO_USAGE
 from pointsman.dialects.relay_reply import NULL, UNREADABLE, Body, Choice, decode_body, read_usage
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
+_CONTENT = re.compile(rb'"content"\s*:\s*"')
+_PADDING = re.compile(rb'"obfuscation"\s*:\s*"([^"\\]*)"')  # OpenAI pads events to one length; a random string
 _BOUNDARY = re.compile(rb"\r?\n\r?\n|\r\r")
 _CONTENT_MEMBERS = (
     "content",
@@ -38,8 +40,8 @@ class RelayStream:
     """
 
     __slots__ = (
-        "_carry", "_finished", "_overhead", "_prefix", "_show_usage", "_suffix", "content", "done", "events", "failure",
-        "served_model", "text_bytes", "usage",
+        "_carry", "_finished", "_middle", "_overhead", "_prefix", "_show_usage", "_tail", "content", "done", "events",
+        "failure", "served_model", "text_bytes", "usage",
     )  # fmt: skip
 
     def __init__(self, *, show_usage: bool) -> None:
@@ -47,7 +49,8 @@ class RelayStream:
         self._carry = b""  # of an event that is not whole yet
         self._finished = False
         self._overhead = 0  # bytes of an event beside its text
-        self._prefix = self._suffix = b"\0"  # the template; unknown until an event with text came
+        self._prefix = self._middle = b"\0"  # the template; unknown until an event with text came
+        self._tail = b""  # what ends the event behind padding, if there is padding
         self.content = False
         self.done = False
         self.failure: Outcome | None = None
@@ -59,10 +62,11 @@ class RelayStream:
     def feed(self, data: bytes) -> bytes:
         if self.done:
             return b""  # nothing follows a terminal marker (faults 53, 61)
-        prefix, suffix = self._prefix, self._suffix
-        if data.startswith(prefix) and data.endswith(suffix) and not self._carry:
-            text = data[len(prefix) : -len(suffix)]
-            if b'"' not in text and b"\n" not in text:  # one string, so one event
+        prefix = self._prefix
+        if data.startswith(prefix) and not self._carry:
+            end = data.find(self._middle, len(prefix))
+            text, rest = data[len(prefix) : end], data[end + len(self._middle) :]
+            if end > 0 and b'"' not in text and b"\n" not in text and self._is_tail(rest):  # one string, so one event
                 self.text_bytes += len(text)
                 return data
         if not self._carry and self.content and _is_plain(data):
@@ -157,12 +161,24 @@ class RelayStream:
         """Remember how an event that carries nothing but text looks around the text."""
         given = delta.get("content")
         text = msgspec.json.encode(given) if len(delta) == 1 and isinstance(given, str) else b""
-        at = payload.find(b'"content":' + text) if text else -1
-        if at < 0 or payload.count(text) != 1:
+        found = _CONTENT.search(payload)
+        if not text or found is None or payload.count(text) != 1 or not payload.startswith(text, found.end() - 1):
             return
-        at += len(b'"content":"')
-        self._prefix = b"data: " + payload[:at]
-        self._suffix = payload[at + len(text) - 2 :] + b"\n\n"
+        rest = payload[found.end() + len(text) - 2 :]
+        self._prefix = b"data: " + payload[: found.end()]
+        padding = _PADDING.search(rest)
+        if padding is None:
+            self._middle, self._tail = rest + b"\n\n", b""
+        else:
+            self._middle, self._tail = rest[: padding.start(1)], rest[padding.end(1) :] + b"\n\n"
+
+    def _is_tail(self, rest: bytes) -> bool:
+        """Tell whether rest is what ends an event of the template: nothing, or padding and the tail behind it."""
+        tail = self._tail
+        if not tail:
+            return not rest
+        padding = rest[: -len(tail)]
+        return rest.endswith(tail) and b'"' not in padding and b"\n" not in padding
 
 
 def _is_plain(data: bytes) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -46,16 +48,15 @@ def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
         return refuse(worker, edge, 404, message, "model_not_found", param="model")
     headers, clock = incoming.headers, live.clock
     at_ms = clock.wall_ms()
-    usual = head.pointsman is UNSET and "x-stainless-read-timeout" not in headers
     request = Request(
         request_id(at_ms, live.id_bytes()),
         "chat",
         options.route.name,
         features,
         received_ms,
-        received_ms + (options.total_ms if usual else _deadline_ms(headers, head, options.total_ms)),
+        received_ms + _deadline_ms(headers.get("x-stainless-read-timeout"), head, options.total_ms),
         head.service_tier,
-        None if usual else head.router.attempts,
+        None if head.pointsman is UNSET else head.router.attempts,
     )
     snapshot = Snapshot(world.version, received_ms, live.random(), options.states_of(live.states), live.calm)
     position = first(request, options, snapshot)
@@ -80,21 +81,24 @@ def _may(key: Key, route: str) -> bool:
     return key.routes is None or route in key.routes
 
 
-def _deadline_ms(headers: dict[str, bytes], head: Head, most_ms: float) -> float:
+def _deadline_ms(said: bytes | None, head: Head, most_ms: float) -> float:
     """Return the time the request has: the route's, or less when the client says that it waits less.
 
     The SDKs' read timeout bounds the whole wait only when the answer comes in one piece; of a stream it bounds each gap.
     """
-    if head.router.timeout_ms is not None:
-        return min(most_ms, float(max(1, head.router.timeout_ms)))
-    said = headers.get("x-stainless-read-timeout")
-    if said is None or head.stream:
-        return most_ms
+    if head.pointsman is not UNSET and head.router.timeout_ms is not None:
+        return min(most_ms, float(head.router.timeout_ms))
+    return most_ms if said is None or head.stream else min(most_ms, _read_timeout_ms(said))
+
+
+@lru_cache(maxsize=256)
+def _read_timeout_ms(said: bytes) -> float:
+    """Return an SDK's read timeout in milliseconds; infinite for what is none: they also send words such as NOT_GIVEN."""
     try:
         seconds = float(said)
-    except ValueError:  # the SDKs also send words such as NOT_GIVEN
-        return most_ms
-    return min(most_ms, seconds * 1000.0) if 0.0 < seconds < MAX_CLIENT_TIMEOUT_S else most_ms
+    except ValueError:
+        return math.inf
+    return seconds * 1000.0 if 0.0 < seconds < MAX_CLIENT_TIMEOUT_S else math.inf
 
 
 def models(worker: Worker, edge: Edge, incoming: Incoming) -> None:
