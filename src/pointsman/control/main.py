@@ -32,7 +32,7 @@ from pointsman.core.policy import Policy
 from pointsman.stores.ledger import LedgerError
 from pointsman.stores.sqlite import FILE, SqliteWriter
 
-NICE = 10  # the data plane goes first
+NICE = 19  # the least share of a busy core: the ledger may be late, an answer not
 POLL_S = 0.1  # how soon the pump looks again after it had work
 IDLE_S = 0.5  # how rarely it looks when there is none
 FLUSH_S = 60.0  # for booking at the end; what is left stays in the journal
