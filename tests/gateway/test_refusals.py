@@ -84,3 +84,13 @@ def test_s06_without_keys_a_web_page_is_not_served(
     assert answer.status == status
     if status == 403:
         assert answer.error["code"] == "not_local"
+
+
+def test_a_listener_opened_on_purpose_without_keys_serves_other_names(
+    upstream: Capture, start_router: StartRouter
+) -> None:
+    config = capture_config(upstream) | {"server": {"host": "0.0.0.0", "allow_unauthenticated": True}}
+    router = start_router(config, keys=False)
+    with Wire(router.port) as wire:
+        wire.send(b"GET /v1/models HTTP/1.1\r\nhost: router.internal\r\n\r\n")
+        assert wire.response().status == 200

@@ -7,7 +7,8 @@ import random
 import time
 from collections.abc import Callable
 
-from pointsman.core.health import UNKNOWN, State, breaker, cooled, failed, is_calm, probing, released, succeeded
+from pointsman.core.filters import health
+from pointsman.core.health import UNKNOWN, State, breaker, cooled, failed, is_calm, probing, succeeded
 from pointsman.core.ids import request_id
 from pointsman.core.outcome import Kind, Outcome
 from pointsman.gateway.world import World
@@ -77,10 +78,7 @@ class Live:
 
     def usable(self, deployment: int) -> bool:
         """Tell whether the deployment's state lets a send through now."""
-        state, now_ms = self.states[deployment], self.clock.now_ms()
-        if now_ms < state.cool_until_ms or now_ms < state.open_until_ms:
-            return False
-        return not (state.ejections and now_ms < state.probe_until_ms)
+        return not health(self.states[deployment], self.clock.now_ms())
 
     def sending(self, deployment: int, due_ms: float) -> None:
         """Note that an attempt starts: to a half-open deployment it is the one probe, until `due_ms`."""
@@ -100,8 +98,6 @@ class Live:
         if outcome.kind is Kind.RATE_LIMITED:
             for member in self._groups[deployment]:
                 self.states[member] = cooled(self.states[member], now_ms, outcome.retry_after_ms)
-        elif outcome.kind in (Kind.CLIENT_GONE, Kind.CANCELLED):
-            self.states[deployment] = released(self.states[deployment])
 
     def health(self) -> dict[str, str]:
         """Return each deployment's breaker state by name."""

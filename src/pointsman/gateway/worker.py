@@ -53,7 +53,7 @@ class Worker:
         self.limits = live.world.limits
         self.draining = False
         self.generation: object = live.world
-        self.wanted = WANTED_OPEN if live.world.open else WANTED
+        self.wanted = WANTED_OPEN if live.world.local_only else WANTED
         self.active: set[Exchange] = set()
         self.edges: set[Edge] = set()
         self.now_ms = live.clock.now_ms
@@ -91,7 +91,7 @@ class Worker:
                 incoming.caller = caller
                 return None
         if world.open:
-            if not is_local(headers):
+            if world.local_only and not is_local(headers):
                 message = "without keys the router serves this machine's own programs only, not what a web page sends"
                 return self.refusal(403, message, "not_local", incoming=incoming, close=close)
             incoming.caller = LOCAL

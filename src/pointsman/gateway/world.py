@@ -10,13 +10,15 @@ from pointsman import __version__
 from pointsman.core.chat import ChatRequest
 from pointsman.core.options import Options, options_of
 from pointsman.core.policy import Deployment, Key, Limits, Policy, Provider
-from pointsman.dialects.base import Dialect
+from pointsman.dialects.base import AUTH_STYLES, Dialect, auth_header
 from pointsman.dialects.registry import DIALECTS
 from pointsman.dialects.relay_request import Head, splice, spliced_model
+from pointsman.gateway.local import is_loopback
 from pointsman.gateway.upstream import Origin
 from pointsman.strategies import STRATEGIES
 
 CALLER_DIALECT = DIALECTS["openai"]  # the wire that clients speak to us
+_KEY_HEADERS = frozenset(header for header, _ in AUTH_STYLES.values())
 PASSED_HEADERS = ("openai-beta", "traceparent")  # of the client, when the wires are the same
 LOCAL = Key(name="local", digest=b"")  # who a loopback caller is while no keys are configured
 
@@ -63,10 +65,10 @@ class Endpoint:
             "accept-encoding": "identity",
             "content-type": "application/json",
         }
-        if provider.api_key is not None and provider.auth != "none":
-            headers |= _credential(self.dialect, provider, deployment=self.deployment)
-        elif provider.dialect == "anthropic":
-            headers |= {k: v for k, v in self.dialect.auth_headers("", wire).items() if k == "anthropic-version"}
+        # What the dialect always sends (a version), then the key as this provider wants it, then the operator's own.
+        headers |= {k: v for k, v in self.dialect.auth_headers("", wire).items() if k not in _KEY_HEADERS}
+        if provider.api_key is not None:
+            headers |= auth_header(provider.api_key.reveal(), provider.auth)
         headers |= {k.lower(): v for k, v in provider.headers.items()}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"POST {path} HTTP/1.1\r\n{lines}x-request-id: ".encode("latin-1")
@@ -83,7 +85,8 @@ class World:
         self.endpoints = tuple(self._endpoint(d, clock) for d in policy.deployments)
         self.options: dict[str, Options] = options_of(policy, STRATEGIES)
         self.keys = {key.digest: key for key in policy.keys}
-        self.open = not policy.keys
+        self.open = policy.listener.insecure_open
+        self.local_only = self.open and is_loopback(policy.listener.host)
         self._own_headers: dict[tuple[str, int, int], str] = {}
         self._first_headers = {
             name: [self._made_headers(options, p, 1) for p in options.positions]
@@ -122,16 +125,6 @@ class World:
             context = _trust(provider.ca_file) if secure else None
             self.origins[place] = Origin((url.hostname or "", port), context, self.limits, clock)
         return Endpoint(deployment, provider, self.origins[place])
-
-
-def _credential(dialect: Dialect, provider: Provider, deployment: Deployment) -> dict[str, str]:
-    assert provider.api_key is not None
-    secret = provider.api_key.reveal()
-    headers = dialect.auth_headers(secret, deployment.wire)
-    own = {name for name, value in headers.items() if secret in value}
-    kept = {name: value for name, value in headers.items() if name not in own}  # e.g. anthropic-version
-    style = {"bearer": ("authorization", f"Bearer {secret}")}.get(provider.auth, (provider.auth, secret))
-    return kept | {style[0]: style[1]}
 
 
 def _trust(ca_file: str) -> ssl.SSLContext:

@@ -74,10 +74,6 @@ class Journal:
         while sum(map(len, self._later)) > MAX_PUT_OFF_BYTES:
             del self._later[0]
 
-    @property
-    def has_put_off(self) -> bool:
-        return bool(self._later)
-
     def flush(self) -> None:
         """Write the records put off, in one write(2). When it raises, they stay for the next try."""
         if self._later:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pointsman.core.health import FRESH_MS, State, predicted_ttft_ms
+from pointsman.core.health import FRESH_MS, predicted_ms, predicted_ttft_ms
 from pointsman.core.options import Options
 from pointsman.core.request import Features
 from pointsman.core.strategy import Ranking, Snapshot
@@ -36,8 +36,8 @@ def fastest(options: Options, eligible: tuple[int, ...], features: Features, sna
     the one that k others beat wins the draw with probability 2(n-1-k) / n(n-1).
     (Mitzenmacher, "The power of two choices in randomized load balancing", 2001; peak EWMA as in finagle.)
     """
-    output_ms = features.predicted_output_tokens * 1000.0
-    scores = {p: _score(snapshot.states[p], snapshot.now_ms, output_ms) for p in eligible}
+    output_tokens = features.predicted_output_tokens
+    scores = {p: predicted_ms(snapshot.states[p], snapshot.now_ms, output_tokens) for p in eligible}
     ranked = sorted(eligible, key=lambda p: (scores[p], p))
     count = len(ranked)
     pairs = count * (count - 1) or 1
@@ -45,7 +45,3 @@ def fastest(options: Options, eligible: tuple[int, ...], features: Features, sna
     drawn = draw_fastest(options, eligible, features, snapshot)
     order = (drawn, *[p for p in ranked if p != drawn])
     return Ranking(order, tuple([chances[p] for p in order]), tuple([scores[p] for p in order]))
-
-
-def _score(state: State, now_ms: float, output_ms: float) -> float:
-    return predicted_ttft_ms(state, now_ms) + output_ms / state.tps
