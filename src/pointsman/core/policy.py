@@ -11,6 +11,7 @@ from pointsman.core.secret import Secret
 
 AuthStyle = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "none"]
 Modality = Literal["text", "image", "audio", "file", "video"]
+Unit = Literal["request", "session", "user", "key"]
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +65,72 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     facts: ModelFacts = ModelFacts()
     region: str = ""
     ttft_ms: int | None = None  # how long to wait for first content; None = the limits' default
+    quality: dict[str, float] = {}  # task category (core.request.CATEGORIES) or "default" -> 0..1; empty: unknown
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold one step of a route's `rules`: the first whose condition holds decides which route goes on."""
+
+    when: str  # CEL over the facts of core.facts; "" holds always
+    use: str  # a route; what a rule sets by itself is a hidden route of its own
+    place: str  # file:line
+
+
+class Arm(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold one variant of a split. `use` is a route; what an arm sets by itself is a hidden route of its own."""
+
+    name: str
+    weight: float
+    use: str
+
+
+class Split(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold how a route's traffic is divided. The unit is hashed with `salt`, so that it stays in its arm."""
+
+    by: Unit
+    salt: str
+    arms: tuple[Arm, ...]
+
+
+class Objective(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the weights of the `objective` strategy, and the cost and time at which a candidate's score for them is half."""
+
+    quality: float = 0.0
+    latency: float = 0.0
+    cost: float = 0.0
+    half_nano: int = 10_000_000  # nano-dollars a call: 0.01 USD
+    half_ms: float = 3_000.0  # to the last token
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what a route demands of a candidate. None: no demand. `relax` names the demands to give up, in this order,
+    when nobody meets them all (see core.filters.DEMANDS); what still stands then removes the candidates."""
+
+    quality_min: float | None = None
+    ttft_ms_p95: float | None = None
+    nano_per_request: int | None = None
+    nano_per_day: int | None = None  # UTC; of the route as a whole
+    relax: tuple[str, ...] = ()
+
+
+class Sticky(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold how a conversation stays with its deployment, whose prompt cache is warm."""
+
+    by: Literal["session", "conversation"]  # conversation: a session if one is named, else the hash of how it begins
+    ttl_s: float
+
+
+class Rung(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold one step down of the degradation ladder. Exactly one of `candidates`, `cached_s`, `reply`, `refuse` is set;
+    `max_output_tokens` goes with candidates."""
+
+    name: str  # what the header and the ledger say
+    candidates: tuple[str, ...] = ()
+    max_output_tokens: int | None = None
+    cached_s: float | None = None  # oldest answer of the same caller to the same request that may be given again
+    reply: str | None = None
+    refuse: bool = False
+    retry_after_s: int | None = None  # of a refusal
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +146,17 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     total_ms: int | None = None
     unpriced: Literal["allow", "deny"] = "allow"
     implicit: bool = False  # made from a deployment, not written by the operator
+    hidden: str = ""  # the route that this one is a part of: what a rule or an arm sets; clients cannot name it
+    rules: tuple[Rule, ...] = ()
+    split: Split | None = None
+    objective: Objective | None = None
+    bounds: Bounds | None = None
+    explore: float = 0.0  # share of requests that draw a candidate evenly, so that the others stay measured
+    sticky: Sticky | None = None
+    degrade: tuple[Rung, ...] = ()
+    params: dict[str, bytes] = {}  # body member -> JSON that replaces it
+    prompt_prefix: str = ""
+    tags: tuple[str, ...] = ()
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +167,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     project: str = ""
     team: str = ""
     organisation: str = ""
+    tier: str = ""  # a label for rules
     routes: tuple[str, ...] | None = None  # None = all
 
     @property
@@ -134,6 +213,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     tls_cert: str = ""
     tls_key: str = ""
+    time_zone: str = "UTC"  # of the facts time.*
     insecure_open: bool = False  # no keys configured: loopback callers are let in as caller `local`
 
 

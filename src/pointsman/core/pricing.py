@@ -36,6 +36,19 @@ class Tier(msgspec.Struct, frozen=True, gc=False):
     rates: Rates
 
 
+class Window(msgspec.Struct, frozen=True, gc=False):
+    """Replace the rates from one minute of the UTC day to before another; over midnight when `until` is not later."""
+
+    start: int  # 0..1439
+    until: int
+    rates: Rates
+
+    def holds(self, minute: int) -> bool:
+        if self.start < self.until:
+            return self.start <= minute < self.until
+        return minute >= self.start or minute < self.until
+
+
 class Price(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the price of one deployment. `version` names the reckoning, so that a row can be recomputed (I7)."""
 
@@ -44,11 +57,16 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     source: str  # where it came from: config, overlay, genai-prices x.y.z
     tiers: tuple[Tier, ...] = ()  # ascending
     variants: dict[str, Rates] = {}  # service tier asked for (flex, priority, batch) -> rates
+    windows: tuple[Window, ...] = ()  # by time of day; the first that holds replaces rates and tiers
 
-    def rates_for(self, input_tokens: int, service_tier: str | None = None) -> Rates | None:
-        """Return the rates that hold for a call, or None when its service tier has no known price."""
+    def rates_for(self, input_tokens: int, service_tier: str | None = None, minute: int = -1) -> Rates | None:
+        """Return the rates that hold for a call, or None when its service tier has no known price. `minute` is that of the
+        UTC day in which the request was admitted."""
         if service_tier not in (None, "", "auto", "default", "standard", "standard_only"):
             return self.variants.get(service_tier)
+        for window in self.windows:
+            if window.holds(minute):
+                return window.rates
         for tier in reversed(self.tiers):
             if input_tokens > tier.over_input_tokens:
                 return tier.rates
@@ -91,11 +109,11 @@ def _class_differences(u: Usage, r: Rates) -> int:
     return total
 
 
-def charge(usage: Usage, price: Price | None, service_tier: str | None = None) -> Charge:
+def charge(usage: Usage, price: Price | None, service_tier: str | None = None, minute: int = -1) -> Charge:
     """Return what `usage` costs. Unknown price or unknown usage is `unpriced`, never zero (I5)."""
     if price is None or usage.source == "unknown":
         return UNPRICED
-    rates = price.rates_for(usage.input_tokens, service_tier)
+    rates = price.rates_for(usage.input_tokens, service_tier, minute)
     if rates is None:
         return UNPRICED
     return Charge(nano_of(usage, rates), "measured" if usage.source == "measured" else "estimated")
