@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         time.sleep(self.server.slow_s if body["model"] == "slow-1" else 0.0)
         if body.get("stream"):
-            self._stream()
+            self._stream(self.server.slow_s if body["model"] == "paced-1" else 0.0)
         else:
             self._send(200, _reply())
 
@@ -43,7 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def _stream(self) -> None:
+    def _stream(self, pause_s: float) -> None:
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
@@ -54,7 +55,8 @@ class _Handler(BaseHTTPRequestHandler):
             chunk | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
             chunk | {"choices": [], "usage": _reply()["usage"]},
         ]
-        for text in [*[json.dumps(event) for event in events], "[DONE]"]:
+        for n, text in enumerate([*[json.dumps(event) for event in events], "[DONE]"]):
+            time.sleep(pause_s if n == 1 else 0.0)
             data = f"data: {text}\n\n".encode()
             self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
         self.wfile.write(b"0\r\n\r\n")
@@ -75,7 +77,8 @@ def _reply() -> dict[str, Any]:
 
 
 class Upstream(ThreadingHTTPServer):
-    """Answer chat completions: `fast-1` at once, `slow-1` after `slow_s`, `broken-1` with status 500."""
+    """Answer chat completions: `fast-1` at once, `slow-1` after `slow_s`, `broken-1` with status 500; `paced-1` waits for
+    `slow_s` within its streams."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -108,20 +111,29 @@ routes:
 
 def environment(**more: str) -> dict[str, str]:
     """Return this environment without anybody's keys."""
-    kept = {k: v for k, v in os.environ.items() if not re.search("KEY|TOKEN", k)}
+    kept = {k: v for k, v in os.environ.items() if k == "UP_KEY" or not re.search("KEY|TOKEN", k)}
     return kept | {"POINTSMAN_TEST": "1"} | more
+
+
+def until(true: Callable[[], bool], within_s: float) -> float:
+    """Return how long it took until something was true."""
+    began_s = time.monotonic()
+    while not true():
+        assert time.monotonic() - began_s < within_s
+        time.sleep(0.01)
+    return time.monotonic() - began_s
 
 
 class Serving:
     """Run `pointsman serve` until `stop`. Raises AssertionError, with its output, when it does not get ready."""
 
-    def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None, ports: bool = True) -> None:
         self.data = folder / "data"
         self.log = folder / "serve.log"
-        ports = ("--port", "0", "--admin-port", "0", "--data", str(self.data))
+        options = (*(("--port", "0", "--admin-port", "0") if ports else ()), "--data", str(self.data))
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pointsman.cli", "serve", *arguments, *ports],
+                [sys.executable, "-m", "pointsman.cli", "serve", *arguments, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -129,10 +141,7 @@ class Serving:
                 cwd=folder,
             )
         until_s = time.monotonic() + READY_S
-        while (
-            not (found := re.search(r"endpoint +http://127\.0\.0\.1:(\d+)/v1", self.said))
-            or "workers " not in self.said
-        ):
+        while not (found := re.search(r"endpoint +http://[\d.]+:(\d+)/v1", self.said)) or "workers " not in self.said:
             assert self.process.poll() is None and time.monotonic() < until_s, self.said
             time.sleep(0.02)
         self.port = int(found[1])
@@ -155,10 +164,12 @@ class Serving:
                 found.append(int(entry.name))
         return sorted(found)
 
-    def ask(self, path: str, *, admin: bool = False, timeout_s: float = 20.0) -> tuple[int, bytes]:
+    def ask(
+        self, path: str, method: str = "GET", *, admin: bool = False, timeout_s: float = 20.0, **headers: str
+    ) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.admin_port if admin else self.port, timeout=timeout_s)
         try:
-            connection.request("GET", path)
+            connection.request(method, path, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:

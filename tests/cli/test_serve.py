@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from serving import Serving, Upstream, environment
+from serving import Serving, Upstream, environment, until
 
 from pointsman.cli.child import Child
 from pointsman.observe.metrics import METRICS
@@ -29,15 +29,6 @@ KILLS = int(os.environ.get("KILLS", "4"))  # of each process under load; KILLS=2
 def command(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "pointsman.cli", *[str(argument) for argument in arguments]]
     return subprocess.run(words, capture_output=True, text=True, timeout=30, cwd=cwd, env=env or environment())
-
-
-def until(true: Callable[[], bool], within_s: float) -> float:
-    """Return how long it took until something was true."""
-    began_s = time.monotonic()
-    while not true():
-        assert time.monotonic() - began_s < within_s
-        time.sleep(0.01)
-    return time.monotonic() - began_s
 
 
 def test_what_is_served_is_booked_and_can_be_read(serve: Start, upstream: Upstream, tmp_path: Path) -> None:

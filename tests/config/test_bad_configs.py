@@ -53,24 +53,7 @@ BAD: list[tuple[str, list[str]]] = [
     ("deployments: {}\n", [":1:14: deployments: is empty: there is nothing to route to."]),
     ("deployments: [a]\n", [":1:14: deployments: expected a mapping."]),
     ("deployments: {a: 3}\n", [":1:18: deployments.a: expected a mapping."]),
-    (
-        R + "objective: {quality: 1}\n    candidates: [a]\n",
-        [
-            ':4:5: routes.r: "objective" is not in this version. Routes choose by candidates, strategy, weights and timeouts.'
-        ],
-    ),
-    (
-        R + "rules: []\n    candidates: [a]\n",
-        [
-            ':4:5: routes.r: "rules" is not in this version. Routes choose by candidates, strategy, weights and timeouts.'
-        ],
-    ),
-    (
-        R + "cache: {}\n    candidates: [a]\n",
-        [
-            ':4:5: routes.r: "cache" is not in this version. Routes choose by candidates, strategy, weights and timeouts.'
-        ],
-    ),
+    (R + "cache: {}\n    candidates: [a]\n", [':4:5: routes.r: "cache" is not in this version.']),
     (
         "deployments: {a: {provider: opnai}}\n",
         [':1:29: deployments.a.provider: unknown provider "opnai". Did you mean "openai"?'],
@@ -306,7 +289,7 @@ def test_no_problem_shows_a_secret() -> None:
 def test_all_problems_are_told_at_once() -> None:
     text = (
         "deployments:\n  a: {provider: opnai, contxt: 3}\n  b: {provider: openai, context: 0}\n"
-        "routes:\n  r: {candidates: [c], strategy: cheapst, objective: {}}\nkeys: [{name: k, key: short}]\n"
+        "routes:\n  r: {candidates: [c], strategy: cheapst, cache: {}}\nkeys: [{name: k, key: short}]\n"
     )
     with pytest.raises(ConfigError) as caught:
         load_text(text, "p.yaml", ENV)

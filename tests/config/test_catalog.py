@@ -7,6 +7,8 @@ from datetime import date
 from pointsman.config import known
 from pointsman.config.catalog import FACTS, Wanted, lookup
 from pointsman.config.overlay import overlay
+from pointsman.config.quality import table
+from pointsman.core.request import CATEGORIES
 
 TODAY = date(2026, 11, 22)
 
@@ -71,3 +73,26 @@ def test_automatic_models_are_few_priced_and_not_about_to_retire() -> None:
             found = lookup([wanted], TODAY)[wanted]
             assert found.price is not None, (provider, name)
             assert found.facts.retires is None, (provider, name)
+
+
+def test_every_quality_is_a_share_of_a_known_category_with_a_page() -> None:
+    assert date.fromisoformat(table().seen) <= TODAY and len(table().models) > 20
+    for model, prior in table().models.items():
+        assert prior.source.startswith("https://") and prior.source.endswith(".md"), model
+        assert prior.by_category and set(prior.by_category) <= {*CATEGORIES, "default"}, model
+        assert all(0.0 < figure < 1.0 for figure in prior.by_category.values()), model
+
+
+def test_a_model_has_its_quality_whoever_serves_it_and_whatever_its_date() -> None:
+    found = table().find("gpt-oss-120b")
+    assert found is not None and found == table().find("openai/gpt-oss-120b")
+    dated = table().find("claude-sonnet-4-5-20250929")
+    assert dated is not None and dated == table().find("claude-sonnet-4-5")
+    assert table().find("claude-sonnet-4") is None
+    wanted = Wanted(provider="groq", prices="groq", model="openai/gpt-oss-120b")
+    assert lookup([wanted], TODAY)[wanted].quality == found.by_category
+
+
+def test_every_model_with_a_quality_is_one_the_overlay_knows() -> None:
+    names = {name.rpartition("/")[2] for models in overlay().models.values() for name in models}
+    assert set(table().models) <= names

@@ -19,6 +19,9 @@ from pointsman.core import policy
 ROOT = Path(__file__).parents[2]
 MANUAL = ROOT / "docs" / "configuration.md"
 BLOCK = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
+SECRETS = dict.fromkeys(("ANTHROPIC_API_KEY", "AZURE_KEY", "DEEPSEEK_API_KEY"), "x") | {
+    "HELPDESK_KEY": "0123456789abcdef"
+}
 EXAMPLES = [file for file in sorted((ROOT / "examples").glob("*.yaml")) if "\ndeployments:" in file.read_text()]
 SECTIONS: dict[str, tuple[str | int, ...]] = {
     "providers": ("providers", "x"),
@@ -26,10 +29,22 @@ SECTIONS: dict[str, tuple[str | int, ...]] = {
     "price": ("deployments", "x", "price"),
     "routes": ("routes", "x"),
     "timeouts": ("routes", "x", "timeouts"),
+    "split": ("routes", "x", "split"),
+    "objective": ("routes", "x", "objective"),
+    "limits` of a route": ("routes", "x", "limits"),
+    "sticky": ("routes", "x", "sticky"),
+    "degrade": ("routes", "x", "degrade", 0),
     "keys": ("keys", 0),
     "limits": ("limits",),
     "server": ("server",),
     "tls": ("server", "tls"),
+}
+PARTS: dict[
+    str, tuple[tuple[str | int, ...], tuple[str | int, ...]]
+] = {  # settings of their own, beside those of another
+    "windows": (("deployments", "x", "price", "windows", 0), ("deployments", "x", "price")),
+    "rules": (("routes", "x", "rules", 0), ("routes", "x")),
+    "arms": (("routes", "x", "split", "arms", "x"), ("routes", "x")),
 }
 _TYPES: dict[str, Any] = {
     "string": str,
@@ -58,6 +73,8 @@ def fits(value: Any, part: dict[str, Any], schema: dict[str, Any]) -> bool:
         return False
     if ("minimum" in part and value < part["minimum"]) or ("maximum" in part and value > part["maximum"]):
         return False
+    if "exclusiveMinimum" in part and value <= part["exclusiveMinimum"]:
+        return False
     if isinstance(value, list) and "items" in part:
         return all(fits(item, part["items"], schema) for item in value)
     if isinstance(value, dict) and kind == "object":
@@ -75,7 +92,8 @@ def _fits_object(value: dict[str, Any], part: dict[str, Any], schema: dict[str, 
 
 
 def _blocks() -> list[str]:
-    return [text for text in BLOCK.findall(MANUAL.read_text()) if "deployments:" in text]
+    pages = (MANUAL, ROOT / "docs" / "policies.md")
+    return [text for page in pages for text in BLOCK.findall(page.read_text()) if "deployments:" in text]
 
 
 @pytest.mark.parametrize("text", [*(file.read_text() for file in EXAMPLES), *_blocks()])
@@ -99,6 +117,21 @@ def test_the_schema_says_yes_to_a_full_config(full: Path) -> None:
         "deployments: {a: {provider: openai, price: {input: 1}}}",
         "routes: {}",
         "deployments: {a: {provider: openai}}\nserver: {port: 70000}",
+        "deployments: {a: {provider: openai, quality: 2}}",
+        *(
+            f"deployments: {{a: {{provider: openai}}}}\nroutes: {{r: {{candidates: [a], {setting}}}}}"
+            for setting in (
+                "sticky: user",
+                "sticky: {ttl: soon}",
+                "explore: 0.7",
+                "objective: {cost: 1, half_ms: 0}",
+                "relax: [speed]",
+                "objective: {quality: -1}",
+                "rules: [{when: 3}]",
+                "split: {arms: {x: {use: a}}}",
+                "degrade: [{cached: {}}]",
+            )
+        ),
     ],
 )
 def test_the_schema_says_no_as_the_loader_does(text: str) -> None:
@@ -112,13 +145,23 @@ def test_every_setting_has_a_description() -> None:
             assert inside.get("description"), (name, setting)
 
 
+def named_in(section: str) -> list[str]:
+    """Return the settings that the manual lists under a heading."""
+    heading = section if "`" in section else f"{section}`"
+    part = re.search(rf"^##+ `{heading}\n(.*?)(?=^##|\Z)", MANUAL.read_text(), re.DOTALL | re.MULTILINE)
+    assert part, f"docs/configuration.md has no part for {section}"
+    return sorted(re.findall(r"^\| `([a-z_0-9]+)` \|", part[1], re.MULTILINE))
+
+
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_manual_names_exactly_the_settings_there_are(section: str) -> None:
-    text = MANUAL.read_text()
-    part = re.search(rf"^##+ `{section}`\n(.*?)(?=^##|\Z)", text, re.DOTALL | re.MULTILINE)
-    assert part, f"docs/configuration.md has no part for {section}"
-    named = re.findall(r"^\| `([a-z_0-9]+)` \|", part[1], re.MULTILINE)
-    assert sorted(named) == sorted(settings_at(SECTIONS[section]))
+    assert named_in(section) == sorted(settings_at(SECTIONS[section]))
+
+
+@pytest.mark.parametrize("section", PARTS)
+def test_the_manual_names_what_a_part_has_beside_the_settings_it_shares(section: str) -> None:
+    own, shared = (set(settings_at(place)) for place in PARTS[section])
+    assert named_in(section) == sorted(own - shared)
 
 
 def test_the_manual_has_a_part_for_every_section() -> None:
@@ -139,4 +182,4 @@ def test_every_example_of_the_manual_loads(text: str, tmp_path: Path, env: dict[
     (tmp_path / "second.key").write_text("sk-canary")
     file = tmp_path / "example.yaml"
     file.write_text(text)
-    assert load(file, {**env, "ANTHROPIC_API_KEY": "x", "AZURE_KEY": "x"}).policy.routes
+    assert load(file, {**env, **SECRETS}).policy.routes

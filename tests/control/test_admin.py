@@ -106,6 +106,7 @@ PATHS = (
     "/?since=7d",
     f"/requests/{admitted(59).id}",
     "/v1/usage?since=4w",
+    "/v1/config",
     "/metrics",
     "/livez",
     "/style.css",
@@ -188,6 +189,41 @@ def test_errors_say_what_is_wrong(app: Any, path: str, status: int) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_s06_nothing_can_be_changed(app: Any, method: str) -> None:
     assert all(ask(app, path, method).status in (404, 405) for path in PATHS)
+
+
+def reloading(data: Path, **outcome: Any) -> Any:
+    """Return the application of a router whose supervisor answers a wish to reload at once."""
+
+    def answer(token: str) -> None:
+        (data / "run" / "reload.json").write_text(json.dumps({"answers": ["other", token], "restart": [], **outcome}))
+
+    return Admin(data, hostile(), Counts(), answer).app("", hosts_of("127.0.0.1"))
+
+
+def test_a_reload_tells_what_came_of_it(data: Path) -> None:
+    done = ask(reloading(data, ok=True, version="v2"), "/v1/config/reload", "POST")
+    assert done.status == 200 and done.json == {"version": "v2", "restart": []}
+    bad = reloading(data, ok=False, version="v1", error=EVIL, at_ms=0)
+    failed = ask(bad, "/v1/config/reload", "POST")
+    assert failed.status == 409 and failed.json["error"]["code"] == "config_not_changed"
+    assert ask(bad, "/v1/config").json["last"]["error"] == EVIL
+    page = ask(bad, "/").text
+    assert "Config not changed at 1970-01-01" in page and "<script" not in page
+    assert "pointsman_config_last_reload_successful 0\n" in ask(bad, "/metrics").text
+
+
+def test_a_reload_without_an_outcome_ends(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pointsman.control.admin.RELOAD_WAIT_S", 0.1)
+    assert ask(app, "/v1/config/reload", "POST").json["error"]["code"] == "reload_unfinished"
+
+
+@pytest.mark.parametrize("header", ["origin", "sec-fetch-site"])
+@pytest.mark.parametrize("token", ["", TOKEN])
+def test_s06_a_web_page_cannot_ask_for_a_reload(data: Path, header: str, token: str) -> None:
+    asked: list[str] = []
+    app = Admin(data, policy(), Counts(), asked.append).app(token, hosts_of("127.0.0.1"))
+    answer = ask(app, "/v1/config/reload", "POST", authorization=f"Bearer {TOKEN}", **{header: "null"})
+    assert answer.status == 403 and answer.json["error"]["code"] == "forbidden_origin" and asked == []
 
 
 def test_f83_without_a_ledger_the_page_still_comes(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_i29_a_stored_decision_can_be_made_again_from_its_record(situation: Situ
     record = Admitted(asked, "theirs", 1, ("dev", "", "", ""), "r", found)
     (stored,) = entry.decode_records(entry.encode_records([record]))
     assert isinstance(stored, Admitted) and stored == record
-    again, hold_nano = entry.decision_of(stored, chosen)
+    again, hold_nano = entry.decision_of(stored, {chosen.route.name: chosen})
     assert (again, hold_nano) == (decision, plan.hold_nano)
     assert msgspec.msgpack.encode(again) == msgspec.msgpack.encode(decision)
 

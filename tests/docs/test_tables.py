@@ -20,7 +20,7 @@ from pointsman.core.filters import Reason
 from pointsman.strategies import NAMES
 
 PROJECT = tomllib.loads(page("pyproject.toml"))["project"]
-MODULES = {"genai-prices": "genai_prices", "pyyaml": "yaml"}
+MODULES = {"cel-expr-python": "cel_expr_python", "genai-prices": "genai_prices", "pyyaml": "yaml"}
 CONTROLS = range(1, 29)
 
 

@@ -163,7 +163,8 @@ def test_a_request_that_nobody_could_serve_has_a_row(path: Path, writer: SqliteW
 def test_usage_sums_by_group_and_in_total(path: Path, writer: SqliteWriter) -> None:
     slow = attempt(deployment="mini", outcome="timeout", usage=NO_USAGE, charge_nano=0)
     pairs: list[Pair] = [(admitted(n), settled(n, first_ms=n + 1.0)) for n in range(100)]
-    pairs.append((admitted(100, route="other"), settled(100, slow, attempt()), decided(order=(0, 1))))
+    other_end = settled(100, slow, attempt(), route="other")
+    pairs.append((admitted(100, route="other"), other_end, decided(order=(0, 1), route="other")))
     pairs.append((admitted(101), settled(101, attempt(outcome="client_gone", charge_state="estimated"), first_ms=0.0)))
     pairs.append((admitted(102), settled(102, attempt(outcome="server_error"), first_ms=0.0)))
     pairs.append((admitted(103), None))
@@ -185,7 +186,8 @@ def test_usage_sums_by_group_and_in_total(path: Path, writer: SqliteWriter) -> N
 
 @pytest.mark.parametrize("name", GROUPS)
 def test_usage_groups_by_every_name_it_offers(path: Path, writer: SqliteWriter, name: str) -> None:
-    writer.write(batch((admitted(), settled())))
+    record = msgspec.structs.replace(admitted(), session="s-1", tags=("a", "b"))
+    writer.write(batch((record, settled(degraded="smaller"), decided(arm="drafts/new", arm_probability=0.1))))
     with SqliteReader(path) as reader:
         [row], total = reader.usage(UsageQuery(by=(name,)))
     assert row.requests == total.requests == 1 and row.group != ("",)

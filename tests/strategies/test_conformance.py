@@ -92,8 +92,8 @@ def test_cheapest_takes_the_lowest_predicted_cost_and_the_unpriced_last(seed: fl
     assert ranking.order == (1, 4, 0, 3, 2)
 
 
-@given(st.lists(st.floats(1, 10_000), min_size=3, max_size=6, unique=True), seeds)
-def test_f108_fastest_never_takes_the_slowest_of_three_and_spreads_the_rest(speeds: list[float], seed: float) -> None:
+@given(st.lists(st.integers(1, 10_000), min_size=3, max_size=6, unique=True), seeds)
+def test_f108_fastest_never_takes_the_slowest_of_three_and_spreads_the_rest(speeds: list[int], seed: float) -> None:
     made = options([deployment(f"d{i}") for i in range(len(speeds))])
     states = tuple(State(ttft_ms=ms, tps=1e5, measured_ms=NOW_MS - 10) for ms in speeds)
     found = snapshot(states, seed)

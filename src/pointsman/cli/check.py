@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pointsman.config.load import Loaded
     from pointsman.config.problem import ConfigError, Problem
-    from pointsman.core.policy import Policy
+    from pointsman.core.policy import Policy, Route
 
 MOST_SHOWN = 100  # problems printed; the JSON has all
 
@@ -86,7 +86,7 @@ def _report(loaded: Loaded, *, ok: bool) -> dict[str, Any]:
         "providers": sorted(policy.providers),
         "deployments": [one.name for one in policy.deployments],
         "unpriced": [one.name for one in policy.deployments if one.price is None],
-        "routes": [name for name, route in policy.routes.items() if not route.implicit],
+        "routes": [name for name, route in policy.routes.items() if not (route.implicit or route.hidden)],
         "implicit_routes": [name for name, route in policy.routes.items() if route.implicit],
         "keys": [key.name for key in policy.keys],
     }
@@ -94,20 +94,28 @@ def _report(loaded: Loaded, *, ok: bool) -> dict[str, Any]:
 
 def _summary(policy: Policy) -> list[str]:
     listener = policy.listener
-    written = [route for route in policy.routes.values() if not route.implicit]
+    written = [route for route in policy.routes.values() if not (route.implicit or route.hidden)]
+    implicit = sum(route.implicit for route in policy.routes.values())
     scheme = "https" if listener.tls_cert else "http"
     workers = f"{listener.workers} worker{'s' if listener.workers != 1 else ''}"
     who = _listed([key.name for key in policy.keys]) if policy.keys else "none: whoever reaches the port may call"
     rows = [
         ("providers", len(policy.providers), _listed(list(policy.providers))),
         ("deployments", len(policy.deployments), _prices(policy)),
-        ("routes", len(written), _listed([f"{r.name} ({r.strategy}, {len(r.candidates)})" for r in written])),
-        ("", "", f"and {len(policy.routes) - len(written)} by deployment and provider/model"),
+        ("routes", len(written), _listed([_kind_of(route) for route in written])),
+        ("", "", f"and {implicit} by deployment and provider/model"),
         ("keys", len(policy.keys), who),
         ("listens on", "", f"{scheme}://{listener.host}:{listener.port}, {workers}"),
     ]
     lines = [f"{label:<12}{count!s:>4}  {text}".rstrip() for label, count, text in rows]
     return [f"{policy.source} is valid, version {policy.version}", "", *lines]
+
+
+def _kind_of(route: Route) -> str:
+    rules = f"{len(route.rules)} rule{'s' if len(route.rules) != 1 else ''}" if route.rules else ""
+    split = f"split in {len(route.split.arms)}" if route.split else ""
+    ranks = f"{route.strategy}, {len(route.candidates)}" if route.candidates and not split else ""
+    return f"{route.name} ({', '.join(part for part in (rules, split, ranks) if part)})"
 
 
 def _prices(policy: Policy) -> str:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 READY = b"ready\n"
 YOUNG_S = 5.0  # who dies before this age is started again with a delay
@@ -22,6 +23,8 @@ class Child:
         self.delay_s = 0.0  # before the next start
         self.ready = False
         self.heard = bytearray()
+        self.given: bytes | None = None  # the policy that was last sent to it
+        self.has: bytes | None = None  # the policy that it said it has
         self._module = module
         self._arguments = arguments
         self._feed = memoryview(b"")
@@ -31,6 +34,7 @@ class Child:
     def start(self) -> None:
         """Start the process; what was fed before is forgotten."""
         self.ready = False
+        self.given = self.has = None
         self.heard.clear()
         self._feed = memoryview(b"")
         self._started_s = time.monotonic()
@@ -57,8 +61,8 @@ class Child:
         return pipe.fileno() if pipe is not None and not pipe.closed else -1
 
     def feed(self, data: bytes) -> None:
-        """Give it bytes to read; `fed` sends them as fast as it takes them."""
-        self._feed = memoryview(data)
+        """Give it more bytes to read; `fed` sends them as fast as it takes them."""
+        self._feed = memoryview(bytes(self._feed) + data)
 
     def fed(self) -> bool:
         """Send what it takes now; return whether all is sent. A child that is gone takes everything."""
@@ -80,6 +84,13 @@ class Child:
         self.heard += said
         self.ready = self.ready or READY in self.heard[-len(said) - len(READY) :]
         return bool(said)
+
+    def lines(self) -> Iterator[str]:
+        """Yield what it has said since the last call, line by line."""
+        while (end := self.heard.find(b"\n")) >= 0:
+            line = self.heard[:end].decode("utf-8", "replace")
+            del self.heard[: end + 1]
+            yield line
 
     def hang_up(self) -> None:
         """Close its standard input: the sign to come to an end."""

@@ -1,4 +1,4 @@
-"""The commands under `config`: the JSON Schema of the file, for editors."""
+"""The commands under `config`: the JSON Schema of the file, and the versions that were served."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
-config_app = typer.Typer(help="The config file.", no_args_is_help=True)
+from pointsman.cli.versions import diff, history, rollback, show
+
+config_app = typer.Typer(help="The config file and its versions.", no_args_is_help=True)
+for command in (history, show, diff, rollback):
+    config_app.command()(command)
 
 
 @config_app.callback()
 def _group() -> None:
-    """The config file."""
+    """The config file and its versions."""
 
 
 @config_app.command()

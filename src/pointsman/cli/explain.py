@@ -75,7 +75,7 @@ def _show(made: Explanation) -> None:
     for sentence in made.why:
         console.print(clean(sentence), markup=False)
     if made.candidates:
-        console.print(_candidates(made.candidates, made.facts))
+        console.print(candidates_table(made.candidates, made.facts))
     if made.attempts:
         console.print(_attempts(made.attempts, made.request["total_us"]))
         for a in made.attempts:
@@ -104,7 +104,8 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _candidates(candidates: list[Candidate], facts: dict[str, Any]) -> Table:
+def candidates_table(candidates: list[Candidate], facts: dict[str, Any]) -> Table:
+    """Return the candidates of a decision as a table, those of the plan first."""
     from rich.text import Text
 
     from pointsman.control.explanation import REASONS

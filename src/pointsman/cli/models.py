@@ -48,7 +48,10 @@ def _of_file(file: Path) -> list[dict[str, Any]]:
     except ConfigError as error:
         print_error(error)
         raise typer.Exit(exit_code(error)) from None
-    return [_row(one.name, one.provider, one.wire.model, one.price, one.facts) for one in policy.deployments]
+    return [
+        _row(one.name, one.provider, one.wire.model, one.price, one.facts) | {"quality": one.quality}
+        for one in policy.deployments
+    ]
 
 
 def _of_catalog(*, everything: bool) -> list[dict[str, Any]]:
@@ -64,7 +67,10 @@ def _of_catalog(*, everything: bool) -> list[dict[str, Any]]:
         names += [model for model in prices.all_models(one.prices) if model not in names] if everything else []
         wanted += [Wanted(provider=one.name, prices=one.prices, model=model) for model in names]
     found = lookup(wanted, datetime.now(UTC).date())
-    rows = [_row("", one.provider, one.model, found[one].price, found[one].facts) for one in wanted]
+    rows = [
+        _row("", one.provider, one.model, found[one].price, found[one].facts) | {"quality": found[one].quality}
+        for one in wanted
+    ]
     for row, asked in zip(rows, wanted, strict=True):
         entry = found[asked].entry
         if entry is not None:
@@ -172,5 +178,5 @@ def _truth(value: bool | None) -> str:
 
 def _origin(sources: dict[str, str]) -> str:
     price = sources.get("price", "-")[0]
-    facts = "".join(sorted({source[0] for fact, source in sources.items() if fact != "price"})) or "-"
+    facts = "".join(sorted({source[0] for fact, source in sources.items() if fact not in ("price", "quality")})) or "-"
     return f"{price}/{facts}"

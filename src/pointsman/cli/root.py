@@ -12,6 +12,8 @@ from pointsman.cli.config import config_app
 from pointsman.cli.explain import explain
 from pointsman.cli.mock import mock
 from pointsman.cli.models import models
+from pointsman.cli.policytest import policy_test
+from pointsman.cli.route import route
 from pointsman.cli.serve import serve
 from pointsman.cli.tail import tail
 from pointsman.cli.usage import usage
@@ -24,8 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, check, models, usage, explain, tail, mock):
+for command in (serve, check, route, models, usage, explain, tail, mock):
     app.command()(command)
+app.command("test")(policy_test)
 app.add_typer(config_app, name="config")
 
 

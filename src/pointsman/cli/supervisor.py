@@ -1,7 +1,7 @@
 """The supervisor: starts the workers and the control process, starts again what dies, ends them in the right order.
 
 Small on purpose: it imports nothing but the standard library, and compiles the config in a child. Its children read its
-end of a pipe, so they come to an end by themselves when it is killed.
+end of a pipe, so they come to an end by themselves when it is killed. What a changed config leads to stands in `reload`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from typing import Any
 
 from pointsman import __version__
 from pointsman.cli.child import Child
+from pointsman.cli.reload import Reload
 
-COMPILER, WORKER, CONTROL = "pointsman.cli.compile_config", "pointsman.gateway.worker", "pointsman.control.main"
+WORKER, CONTROL = "pointsman.gateway.worker", "pointsman.control.main"
 START_S = 60.0  # for all to get ready
 FLUSH_S = 75.0  # for the control process to book the last requests
 MOST_LISTED = 6  # names in a line of the report
@@ -46,11 +47,9 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
         self._due: dict[Child, float] = {}  # when to start again what died
-        self._told: dict[str, Any] = {}  # the compiler's summary
-        self._policy = b""
         self._draining = False
-        names = ("config", "data", "host", "port", "admin_port", "workers")
-        self._compiler = Child("the config compiler", COMPILER, json.dumps({name: options.get(name) for name in names}))
+        self._on_terminal = _is_terminal()
+        self._reload = Reload(options, self, _say)
 
     def run(self) -> int:
         """Serve until told to end; return the exit code. Raise Failed when it cannot start."""
@@ -58,6 +57,7 @@ class Supervisor:
         with self._wakeups():
             try:
                 self._begin()
+                self._reload.begun()
                 self._report()
                 return self._watch()
             finally:
@@ -76,37 +76,35 @@ class Supervisor:
 
     def _begin(self) -> None:
         """Compile the config while the others start already; then give it to all, and wait until they are ready."""
-        compiler = self._compiler
-        self._start(compiler)
-        self._start(self._workers[0])
-        self._start(self._control)
+        compiler = self._reload.compiler
+        for child in (compiler, self._workers[0], self._control):
+            self.start(child)
         until_s = time.monotonic() + START_S
         ended = None
         while ended is None:
             self._turn(until_s)
-            ended = self._ended(compiler)
-        line, _, self._policy = bytes(compiler.heard).partition(b"\n")
-        if ended != "exit code 0" or not line:
+            ended = self.ended(compiler)
+        if ended != "exit code 0" or not self._reload.compiled():
             raise Failed("", int(ended.removeprefix("exit code ")) if ended.startswith("exit code ") else 1)
-        self._told = json.loads(line)
         self._check_ports()
-        for number in range(2, self._told["workers"] + 1):
+        for number in range(2, self._reload.told["workers"] + 1):
             self._workers.append(Child(f"worker {number}", WORKER))
-            self._start(self._workers[-1])
+            self.start(self._workers[-1])
         for child in (*self._workers, self._control):
             self._feed(child)
         while not all(child.ready for child in (*self._workers, self._control)):
             self._turn(until_s)
             for child in (*self._workers, self._control):
-                how = self._ended(child)
+                how = self.ended(child)
                 if how is not None:
                     raise Failed(f"{child.name} ended before it was ready ({how})")
 
     def _check_ports(self) -> None:
         """Make sure that nobody else listens: with SO_REUSEPORT the workers would share the port with whoever does."""
+        told = self._reload.told
         places = (
-            (self._told["host"], self._told["port"], "--port"),
-            (self._options["admin_host"], self._told["admin_port"], "--admin-port"),
+            (told["host"], told["port"], "--port"),
+            (self._options["admin_host"], told["admin_port"], "--admin-port"),
         )
         for host, port, option in places:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -120,11 +118,12 @@ class Supervisor:
                     f"cannot listen on {host}:{port}: {error.strerror}. Choose another with {option}."
                 ) from None
 
-    def _start(self, child: Child) -> None:
+    def start(self, child: Child) -> None:
+        """Start a child and listen to it."""
         child.start()
         self._selector.register(child.stdout, selectors.EVENT_READ, child.hear)
 
-    def _ended(self, child: Child) -> str | None:
+    def ended(self, child: Child) -> str | None:
         """Return how a child ended; None while it runs, or did not run."""
         if not child.is_over:
             return None
@@ -138,7 +137,7 @@ class Supervisor:
 
     def _kill(self) -> None:
         """End at once whatever still runs."""
-        children = [child for child in (self._compiler, self._control, *self._workers) if child.running]
+        children = [child for child in (self._reload.compiler, self._control, *self._workers) if child.running]
         for child in children:
             child.signal(signal.SIGKILL)
         for child in children:
@@ -146,19 +145,25 @@ class Supervisor:
 
     def _feed(self, child: Child) -> None:
         """Send a worker or the control process its start line and the policy."""
-        start = {"data": str(self._data), "policy_bytes": len(self._policy)}
+        policy = child.given = self._reload.policy_for(control=child is self._control)
+        start = {"data": str(self._data), "policy_bytes": len(policy)}
         if child is self._control:
             start["admin_host"] = self._options["admin_host"]
         else:
             start["number"] = self._workers.index(child) + 1
-        child.feed(json.dumps(start).encode() + b"\n" + self._policy)
-        if not child.fed():
+        self.give(child, json.dumps(start).encode() + b"\n" + policy)
+
+    def give(self, child: Child, data: bytes) -> None:
+        """Send bytes to a child without waiting for it to read them."""
+        child.feed(data)
+        if not child.fed() and child.stdin not in self._selector.get_map():
             self._selector.register(child.stdin, selectors.EVENT_WRITE, lambda: not child.fed())
 
     # --- life
     def _watch(self) -> int:
-        """Start again what dies; on a signal drain; return the exit code."""
+        """Start again what dies, follow the config; on a signal drain; return the exit code."""
         while not self._signals:
+            self._reload.step(self._control, self._workers)
             self._turn()
             self._tend()
         return self._drain() or self._flush()
@@ -181,7 +186,7 @@ class Supervisor:
         """Let the control process book the last requests, after the workers wrote them."""
         control, until_s = self._control, time.monotonic() + FLUSH_S
         if not control.running:
-            self._start(control)
+            self.start(control)
             self._feed(control)
         while not control.fed() and time.monotonic() < until_s:
             self._turn(until_s)
@@ -189,7 +194,7 @@ class Supervisor:
         control.hang_up()
         while control.running and time.monotonic() < until_s:
             self._turn(until_s)
-            self._ended(control)
+            self.ended(control)
             if len(self._signals) > 1:
                 return 128 + self._signals[1]
         return 0
@@ -198,21 +203,21 @@ class Supervisor:
         """Notice who died, and start again whose time has come. Workers are not started again while draining."""
         now_s = time.monotonic()
         for child in (*self._workers, self._control):
-            how = self._ended(child)
+            how = self.ended(child)
             if how is not None and (child is self._control or not self._draining):
                 _say(f"{child.name} died ({how}); starting it again", error=True)
                 self._due[child] = now_s + child.delay_s
         for child in [child for child, due_s in self._due.items() if due_s <= now_s]:
             del self._due[child]
             if child is self._control or not self._draining:
-                self._start(child)
+                self.start(child)
                 self._feed(child)
 
     def _turn(self, until_s: float | None = None) -> None:
         """Wait for something to happen: a signal, a child's word, or the time to start one. Raise Failed at `until_s`,
         or when a signal comes before the start is over."""
-        dues = [*self._due.values(), *([until_s] if until_s is not None else [])]
-        timeout_s = max(0.0, min(dues) - time.monotonic()) if dues else None
+        dues = [*self._due.values(), self._reload.due_s if until_s is None else until_s]
+        timeout_s = None if min(dues) == float("inf") else max(0.0, min(dues) - time.monotonic())
         for key, _ in self._selector.select(timeout_s):
             if not key.data():
                 self._selector.unregister(key.fileobj)
@@ -229,11 +234,15 @@ class Supervisor:
         ours.setblocking(False)
         theirs.setblocking(False)
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, _noted)
 
         def woken() -> bool:
-            self._signals += [number for number in ours.recv(4096) if number != signal.SIGCHLD]
+            for number in ours.recv(4096):
+                if number == signal.SIGHUP and not (self._on_terminal and not _is_terminal()):
+                    self._reload.ask("signal")
+                elif number != signal.SIGCHLD:  # a terminal that is gone is a reason to end
+                    self._signals.append(number)
             return True
 
         self._selector.register(ours, selectors.EVENT_READ, woken)
@@ -247,12 +256,20 @@ class Supervisor:
 
     # --- what people are told
     def _report(self) -> None:
-        for line in report(self._told, self._options):
+        for line in report(self._reload.told, self._options):
             _say(line)
 
 
 def _noted(number: int, frame: object) -> None:
     """Do nothing: the wake-up descriptor has the signal's number."""
+
+
+def _is_terminal() -> bool:
+    """Tell whether we run on a terminal that is there."""
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False
 
 
 def report(told: dict[str, Any], options: dict[str, Any]) -> list[str]:

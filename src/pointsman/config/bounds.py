@@ -6,14 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pointsman.config.fields import Milliseconds, Number, Section, Whole, setting
+from pointsman.config.fields import Milliseconds, Section, Share, Whole, setting
 from pointsman.core.policy import Limits as Defaults
 
 _D = Defaults()
 
 Bytes = Annotated[Whole, Field(ge=1024, le=64 * 1024**3)]
 Count = Annotated[Whole, Field(ge=1, le=1_000_000)]
-Share = Annotated[Number, Field(ge=0, le=1)]
 
 
 class Limits(Section):

@@ -1,4 +1,4 @@
-"""Build: what the steps of a compilation share: the document, the environment, and the lists of what they found."""
+"""Build: what the steps of a compilation share: the document, the environment, places, and lists of what they found."""
 
 from __future__ import annotations
 
@@ -7,10 +7,27 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pointsman.config.document import Document
 from pointsman.config.environment import secret_from_file
 from pointsman.config.fields import NAME, SecretFile
 from pointsman.config.problem import Place, Problem, dotted, nearest
+
+
+class Spot(msgspec.Struct, frozen=True):
+    """Hold where the settings of a Route stand: some in the rule or arm that it belongs to, the others in the route."""
+
+    base: Place
+    own: Place
+    own_settings: frozenset[str] = frozenset()
+
+    def inherits(self, setting: str) -> bool:
+        """Return whether a rule or an arm has the setting from its route."""
+        return self.own != self.base and setting not in self.own_settings
+
+    def of(self, setting: str) -> Place:
+        return (*(self.own if setting in self.own_settings else self.base), setting)
 
 
 class Build:

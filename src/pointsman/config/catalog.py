@@ -10,6 +10,7 @@ import msgspec
 
 from pointsman.config import prices
 from pointsman.config.overlay import Entry, overlay
+from pointsman.config.quality import Prior, table
 from pointsman.core.policy import ModelFacts
 from pointsman.core.pricing import Price
 
@@ -40,16 +41,20 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     price: Price | None = None
     price_changes: str = ""
     entry: Entry | None = None
+    quality: dict[str, float] = {}  # task category -> 0..1; empty: unknown
 
 
 def lookup(wanted: Iterable[Wanted], today: date, cache_dir: Path | None = None) -> dict[Wanted, Known]:
     """Return what is known of each wanted model on `today`. `cache_dir` is where price rows are kept, see `prices`."""
     asked = list(wanted)
     rows = prices.rows(((one.prices, one.model) for one in asked if one.prices), today, cache_dir)
-    return {one: _merge(overlay().find(one.provider, one.model), rows.get((one.prices, one.model))) for one in asked}
+    return {
+        one: _merge(overlay().find(one.provider, one.model), rows.get((one.prices, one.model)), table().find(one.model))
+        for one in asked
+    }
 
 
-def _merge(entry: Entry | None, row: prices.Row | None) -> Known:
+def _merge(entry: Entry | None, row: prices.Row | None, prior: Prior | None) -> Known:
     facts: dict[str, object] = {}
     sources: dict[str, str] = {}
     if row is not None and row.context_tokens:
@@ -65,5 +70,13 @@ def _merge(entry: Entry | None, row: prices.Row | None) -> Known:
         price = prices.from_usd(entry.price, "overlay")
     if price:
         sources["price"] = price.source
+    if prior is not None:
+        sources["quality"] = f"{prior.source} ({table().seen})"
     known = msgspec.convert({**facts, "sources": sources}, ModelFacts)
-    return Known(facts=known, price=price, price_changes=row.changes if row else "", entry=entry)
+    return Known(
+        facts=known,
+        price=price,
+        price_changes=row.changes if row else "",
+        entry=entry,
+        quality=prior.by_category if prior else {},
+    )

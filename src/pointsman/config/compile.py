@@ -9,11 +9,13 @@ import msgspec
 
 from pointsman.config import catalog, known, schema
 from pointsman.config.build import Build
+from pointsman.config.demands import check_demands
 from pointsman.config.deployments import compile_deployment, wanted
 from pointsman.config.providers import compile_provider
-from pointsman.config.routes import compile_route, implicit_routes, warn_of_routes
+from pointsman.config.routes import implicit_routes, warn_of_routes
+from pointsman.config.rules import check_cycles, compile_routes
 from pointsman.config.server import compile_keys, compile_listener
-from pointsman.core.policy import Deployment, Limits, Policy, Provider
+from pointsman.core.policy import Deployment, Limits, Policy, Provider, Route
 from pointsman.core.secret import Secret
 
 VERSION_CHARACTERS = 12
@@ -27,11 +29,15 @@ def compile(build: Build, config: schema.Config, cache_dir: Path | None = None) 
         build.problem(("deployments",), "is empty: there is nothing to route to.")
     providers = _providers(build, config)
     deployments = _deployments(build, config, providers, cache_dir)
-    written = {name: compile_route(build, name, given) for name, given in config.routes.items()}
-    routes = {**written, **implicit_routes(deployments, written)}
-    keys = compile_keys(build, config, {*routes, *build.named("routes"), *build.named("deployments")})
+    implicit = implicit_routes(deployments, config.routes)
+    usable = {*implicit, *build.named("routes"), *build.named("deployments")}
+    made = compile_routes(build, config, usable)
+    routes = {**made.routes, **implicit}
+    check_cycles(build, routes, made.spots)
+    check_demands(build, routes, made.spots, {one.name: one for one in deployments})
+    keys = compile_keys(build, config, usable)
     if not build.problems:
-        warn_of_routes(build, written, deployments)
+        warn_of_routes(build, routes, made.spots, deployments)
     policy = Policy(
         version="",
         source=build.document.file,
@@ -48,11 +54,18 @@ def compile(build: Build, config: schema.Config, cache_dir: Path | None = None) 
 def version_of(policy: Policy) -> str:
     """Return the first 12 hex digits of the SHA-256 of all that decides, without the values of the providers' keys.
 
-    Client keys count by their digests. The file's name does not count: the same words elsewhere are the same version.
+    Client keys count by their digests. The file's name and lines do not count: the same words elsewhere are the same
+    version.
     """
-    bare = msgspec.structs.replace(policy, version="", source="")
+    routes = {name: _unplaced(route) for name, route in policy.routes.items()}
+    bare = msgspec.structs.replace(policy, version="", source="", routes=routes)
     text = msgspec.json.encode(bare, enc_hook=_hidden, order="sorted")
     return hashlib.sha256(text).hexdigest()[:VERSION_CHARACTERS]
+
+
+def _unplaced(route: Route) -> Route:
+    rules = tuple(msgspec.structs.replace(rule, place="") for rule in route.rules)
+    return msgspec.structs.replace(route, rules=rules) if rules else route
 
 
 def _hidden(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 import msgspec
@@ -9,9 +10,10 @@ import msgspec
 from pointsman.config import catalog, prices, schema
 from pointsman.config.build import Build
 from pointsman.config.known import KnownProvider
+from pointsman.config.problem import Place
 from pointsman.config.providers import template
 from pointsman.core.policy import Deployment, ModelFacts, Wire
-from pointsman.core.pricing import Price
+from pointsman.core.pricing import Price, Window
 
 DEFAULT_MAX_OUTPUT_TOKENS = 8192
 SOON = timedelta(days=60)
@@ -43,7 +45,12 @@ def compile_deployment(build: Build, config: schema.Config, name: str, found: ca
         facts=facts,
         region=given.region or "",
         ttft_ms=given.ttft_ms,
+        quality=found.quality if given.quality is None else _by_category(given.quality),
     )
+
+
+def _by_category(quality: float | Mapping[schema.Category, float]) -> dict[str, float]:
+    return dict(quality.items()) if isinstance(quality, Mapping) else {"default": quality}
 
 
 def _wire(
@@ -70,8 +77,7 @@ def _facts(build: Build, name: str, given: schema.Deployment, found: catalog.Kno
         if value is not None:
             facts[long] = value
             facts["sources"][short] = "config"
-    if given.price is not None:
-        facts["sources"]["price"] = "config"
+    facts["sources"] |= {name: "config" for name in ("price", "quality") if getattr(given, name) is not None}
     _retirement(build, name, facts["retires"])
     if not facts["context_tokens"]:
         build.warn(("deployments", name), "its context window is unknown.", "Write `context`.", key=True)
@@ -99,12 +105,32 @@ def _retirement(build: Build, name: str, text: str | None) -> None:
 def _price(build: Build, name: str, given: schema.Deployment, found: catalog.Known) -> Price | None:
     at = ("deployments", name)
     if given.price is not None:
-        price = prices.from_usd(given.price.model_dump(), "config")
-        if price is None:
-            build.problem((*at, "price"), "has a figure finer than a billionth of a dollar.")
-        return price
+        return _written_price(build, given.price, (*at, "price"))
     if found.price is None:
         build.warn(at, "unpriced: nothing is known of what it costs.", "Write `price`.", key=True)
     elif found.price_changes and date.fromisoformat(found.price_changes) - build.today <= SOON:
         build.warn(at, f"its price changes on {found.price_changes}.", "Reload on that day.", key=True)
     return found.price
+
+
+def _written_price(build: Build, given: schema.Price, at: Place) -> Price | None:
+    price = prices.from_usd(given.model_dump(exclude={"windows"}), "config")
+    windows: list[Window] = []
+    taken: set[int] = set()
+    for index, wanted in enumerate(given.windows):
+        rates = prices.from_usd(wanted.model_dump(exclude={"start", "until"}), "config")
+        if rates is None:
+            build.problem((*at, "windows", index), "has a figure finer than a billionth of a dollar.")
+            continue
+        window = Window(wanted.start, wanted.until, rates.rates)
+        minutes = {minute for minute in range(24 * 60) if window.holds(minute)}
+        if wanted.start == wanted.until:
+            build.problem((*at, "windows", index), "begins when it ends.")
+        elif minutes <= taken:
+            build.problem((*at, "windows", index), "is dead: the windows above it hold at all its times.")
+        taken |= minutes
+        windows.append(window)
+    if price is None:
+        build.problem(at, "has a figure finer than a billionth of a dollar.")
+        return None
+    return prices.versioned(price.rates, price.source, windows=tuple(windows))

@@ -48,8 +48,9 @@ def _replace(document: Document, env: Mapping[str, str], text: str, path: Place)
             return ""
         name, default = inside[1], inside[2]
         document.borrowed.add(path)
-        if env.get(name) or (default is None and name in env):
-            return env[name]
+        given = env.get(name) if default is None or name in env else ""
+        if given or (default is None and name in env):
+            return given or ""
         if default is None:
             failed.append((f"the environment variable {name} is not set.", f'Set it, or write "${{{name}:-default}}".'))
         return default or ""

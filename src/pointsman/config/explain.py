@@ -28,6 +28,10 @@ _MESSAGES: dict[str, Callable[[Context], str]] = {
     "model_type": lambda _: "expected a mapping.",
     "literal_error": lambda context: f"expected {context['expected']}.",
     "greater_than_equal": lambda context: f"must be at least {context['ge']:g}.",
+    "greater_than": lambda context: f"must be more than {context['gt']:g}.",
+    "duration": lambda _: 'expected a duration: "30s", "15m", "24h", "7d", or a number of seconds.',
+    "duration_range": lambda _: "must be 1 second to 30 days.",
+    "time_of_day": lambda _: 'expected a time of day in quotes, "HH:MM".',
     "less_than_equal": lambda context: f"must be at most {context['le']:g}.",
     "string_too_short": lambda _: "is empty.",
     "string_too_long": lambda context: f"is longer than {context['max_length']} characters.",
@@ -81,8 +85,7 @@ def _unknown(path: Place, document: Document) -> Problem:
     name = str(path[-1])
     if len(path) == 3 and path[0] == "routes" and name in LATER["route"]:
         message = f'"{name}" is not in this version.'
-        hint = "Routes choose by candidates, strategy, weights and timeouts."
-        return Problem(document.file, line, column, dotted(path[:-1]), message, hint)
+        return Problem(document.file, line, column, dotted(path[:-1]), message)
     message = f'unknown setting "{short(name)}".'
     return Problem(document.file, line, column, dotted(path[:-1]), message, nearest(name, settings_at(path[:-1])))
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Strict, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Strict, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from pointsman.config.environment import Borrowed
@@ -16,6 +16,7 @@ NAME = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 MAX_TOKENS = 100_000_000
 MAX_MS = 24 * 3_600_000
 MAX_USD = 1_000_000.0  # per million tokens, or per call
+MAX_SECONDS = 30 * 86_400
 
 
 class Section(BaseModel):
@@ -70,27 +71,73 @@ Usd = Annotated[Number, Field(ge=0, le=MAX_USD)]
 Port = Annotated[Whole, Field(ge=0, le=65535)]
 
 
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)")
+_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+
+
+def _seconds(value: Any) -> Any:
+    """Read "30s", "15m", "24h" or "7d"; a number is seconds."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _in_range(float(value))
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or not (match[2] or isinstance(value, Borrowed)):
+        raise PydanticCustomError("duration", "expected a duration")
+    return _in_range(float(match[1]) * _SECONDS.get(match[2], 1.0))
+
+
+def _in_range(seconds: float) -> float:
+    if not 1.0 <= seconds <= MAX_SECONDS:
+        raise PydanticCustomError("duration_range", "must be 1 second to 30 days")
+    return seconds
+
+
+def _minute(value: Any) -> Any:
+    """Read "HH:MM" as the minute of the day."""
+    match = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise PydanticCustomError("time_of_day", "expected a time of day")
+    return int(match[1]) * 60 + int(match[2])
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 1, "maximum": MAX_SECONDS},
+                {"type": "string", "pattern": r"^\d+(\.\d+)?[smhd]$|\$\{"},
+            ]
+        }
+    ),
+]
+TimeOfDay = Annotated[
+    int,
+    BeforeValidator(_minute),
+    WithJsonSchema({"type": "string", "pattern": r"^([01]\d|2[0-3]):[0-5]\d$|\$\{"}),
+]
+Positive = Annotated[Number, Field(gt=0, le=MAX_USD)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Prose = Annotated[str, Field(min_length=1, max_length=65_536)]
+
+
+def mapping_or(other: str) -> Callable[[Any], str]:
+    """Return what tells the two ways of writing a setting apart: as a mapping, or as `other`."""
+    return lambda value: "mapping" if isinstance(value, dict | BaseModel) else other
+
+
 class SecretFile(Section):
     """Say which file holds the secret."""
 
     file: Text = Field(description="File that holds the secret and nothing else; relative to the config file.")
 
 
-def _text_or_file(value: Any) -> str:
-    return "file" if isinstance(value, dict | SecretFile) else "text"
-
-
 SecretText = Annotated[
-    Annotated[Text, Tag("text")] | Annotated[SecretFile, Tag("file")],
-    Discriminator(_text_or_file),
+    Annotated[Text, Tag("text")] | Annotated[SecretFile, Tag("mapping")],
+    Discriminator(mapping_or("text")),
 ]
-
-
-def _name_or_weight(value: Any) -> str:
-    return "weighted" if isinstance(value, dict) else "name"
-
-
 Candidate = Annotated[
-    Annotated[Name, Tag("name")] | Annotated[dict[Name, Number], Field(min_length=1, max_length=1), Tag("weighted")],
-    Discriminator(_name_or_weight),
+    Annotated[Name, Tag("name")] | Annotated[dict[Name, Number], Field(min_length=1, max_length=1), Tag("mapping")],
+    Discriminator(mapping_or("name")),
 ]

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+from importlib.metadata import entry_points
+
 from pointsman.core.policy import AuthStyle
 from pointsman.dialects.providers import PROVIDERS, KnownProvider
 from pointsman.strategies import NAMES as STRATEGIES
 
-__all__ = ["DIALECTS", "PROVIDERS", "STRATEGIES", "KnownProvider"]
+__all__ = ["DIALECTS", "PROVIDERS", "STRATEGIES", "KnownProvider", "strategies"]
 
 # Dialect -> how its servers take the key when nothing else is said.
 DIALECTS: dict[str, AuthStyle] = {"anthropic": "x-api-key", "gemini": "x-goog-api-key", "openai": "bearer"}
+
+
+@functools.cache
+def strategies() -> frozenset[str]:
+    """Return the names that routes may write in `strategy`: ours and those that other packages announce."""
+    return frozenset(STRATEGIES).union(point.name for point in entry_points(group="pointsman.strategies"))

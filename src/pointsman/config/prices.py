@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pointsman.core.pricing import NANO_PER_USD, Price, Rates, Tier
+from pointsman.core.pricing import NANO_PER_USD, Price, Rates, Tier, Window
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider
@@ -110,11 +110,24 @@ def from_usd(figures: Mapping[str, float | None], source: str) -> Price | None:
     return None if None in rates.values() else versioned(msgspec.convert(rates, Rates), source)
 
 
-def versioned(rates: Rates, source: str, tiers: tuple[Tier, ...] = (), variants: Mapping[str, Rates] = {}) -> Price:
+def versioned(
+    rates: Rates,
+    source: str,
+    tiers: tuple[Tier, ...] = (),
+    variants: Mapping[str, Rates] = {},
+    windows: tuple[Window, ...] = (),
+) -> Price:
     """Return a Price whose version is its source and a digest of every figure in it."""
-    figures = msgspec.json.encode([rates, tiers, dict(variants)], order="sorted")
-    mark = hashlib.sha256(figures).hexdigest()[:8]
-    return Price(rates=rates, version=f"{source}#{mark}", source=source, tiers=tiers, variants=dict(variants))
+    parts = [rates, tiers, dict(variants), *([windows] if windows else [])]
+    mark = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:8]
+    return Price(
+        rates=rates,
+        version=f"{source}#{mark}",
+        source=source,
+        tiers=tiers,
+        variants=dict(variants),
+        windows=windows,
+    )
 
 
 def _read(cache_dir: Path | None, key: str) -> dict[str, Row] | None:

@@ -15,7 +15,7 @@ from pointsman.dialects.base import WireError
 from pointsman.dialects.providers import filled
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
-_CREDENTIALS = {"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"}
+CREDENTIAL_HEADERS = {"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"}
 _OURS = {  # headers the router writes itself, and hop-by-hop ones
     *("host", "connection", "content-length", "content-type", "transfer-encoding", "te", "trailer", "upgrade"),
     *("keep-alive", "accept-encoding", "expect", "proxy-connection"),
@@ -94,7 +94,7 @@ def _check(build: Build, written: schema.Provider, url: str, at: Place) -> None:
         here = (*at, "headers", header)
         if not _TOKEN.fullmatch(header):
             build.problem(here, "is not a header name.", key=True)
-        elif header.lower() in _CREDENTIALS:
+        elif header.lower() in CREDENTIAL_HEADERS:
             build.problem(here, "a credential does not belong here.", "Use api_key and auth.", key=True)
         elif header.lower() in _OURS:
             build.problem(here, "the router writes this header itself.", key=True)

@@ -1,49 +1,75 @@
-"""Routes: the `routes` section as core Routes, and the routes that every deployment brings by itself."""
+"""Routes: the settings of a route as a core Route, and the routes that every deployment brings by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Container, Iterable, Mapping
+from decimal import Decimal
+from typing import Literal
 
-from pointsman.config import known, schema
-from pointsman.config.build import Build
+import msgspec
+
+from pointsman.config import known, prices, route_schema
+from pointsman.config.build import Build, Spot
 from pointsman.config.fields import NAME
-from pointsman.core.policy import Deployment, Route
+from pointsman.config.ladder import compile_ladder
+from pointsman.config.problem import Place
+from pointsman.core.policy import Bounds, Deployment, Objective, Route, Sticky
+
+NOT_PARAMS = ("model", "messages", "stream", "pointsman")  # members of a body that the router writes itself
+
+# Name of a demand in the file -> in core.policy.Bounds.
+DEMANDS = {
+    "quality_floor": "quality_min",
+    "ttft_ms_p95": "ttft_ms_p95",
+    "usd_per_request": "nano_per_request",
+    "usd_per_day": "nano_per_day",
+}
 
 
-def compile_route(build: Build, name: str, given: schema.Route) -> Route:
-    """Return the Route of a name; what is wrong with it is noted."""
-    at = ("routes", name)
-    candidates, weights, weighted = _candidates(build, name, given)
-    strategy = given.strategy or ("weighted" if weighted else "priority")
-    if strategy not in known.STRATEGIES:
-        build.unknown((*at, "strategy"), "strategy", strategy, known.STRATEGIES)
-    elif weighted and strategy != "weighted":
-        build.problem((*at, "strategy"), f'the candidates have weights, which "{strategy}" does not use.')
-    if name in build.named("deployments") and name not in candidates:
-        message = f"a deployment has this name, so the route must hold it among its candidates: {name}."
-        build.problem(at, message, "Or name the route otherwise.", key=True)
+def compile_settings(build: Build, name: str, given: route_schema.Settings, spot: Spot) -> Route:
+    """Return the Route of a name, without rules and split; what is wrong with its settings is noted."""
+    candidates, weights, weighted = _candidates(build, given, spot)
+    waits = given.timeouts or route_schema.Timeouts()
+    strategy = _strategy(build, given, spot, weighted=weighted)
     return Route(
         name=name,
         candidates=tuple(candidates),
         strategy=strategy,
         weights=tuple(weights) if strategy == "weighted" else (),
         attempts=given.attempts,
-        ttft_ms=given.timeouts.ttft_ms,
-        idle_ms=given.timeouts.idle_ms,
-        total_ms=given.timeouts.total_ms,
-        unpriced=given.unpriced,
+        ttft_ms=waits.ttft_ms,
+        idle_ms=waits.idle_ms,
+        total_ms=waits.total_ms,
+        unpriced=given.unpriced or "allow",
+        objective=_objective(build, given, spot),
+        bounds=_bounds(build, given, spot),
+        explore=given.explore or 0.0,
+        sticky=_sticky(given.sticky),
+        degrade=compile_ladder(build, given.degrade or [], spot, tuple(candidates)),
+        params=_params(build, given, spot),
+        prompt_prefix=given.prompt_prefix or "",
+        max_output_tokens=given.max_output,
+        tags=tuple(given.tags or ()),
     )
 
 
-def _candidates(build: Build, name: str, given: schema.Route) -> tuple[list[str], list[float], bool]:
+def check_name(build: Build, name: str, candidates: Iterable[str]) -> None:
+    """Refuse a route with the name of a deployment that it does not hold."""
+    if name in build.named("deployments") and name not in candidates:
+        message = f"a deployment has this name, so the route must hold it among its candidates: {name}."
+        build.problem(("routes", name), message, "Or name the route otherwise.", key=True)
+
+
+def _candidates(build: Build, given: route_schema.Settings, spot: Spot) -> tuple[list[str], list[float], bool]:
     candidates: list[str] = []
     weights: list[float] = []
     weighted = False
     valid = build.named("deployments")
-    if not given.candidates:
-        build.problem(("routes", name, "candidates"), "is empty: a route needs a candidate.")
-    for index, entry in enumerate(given.candidates):
-        at: tuple[str | int, ...] = ("routes", name, "candidates", index)
+    if given.candidates == []:
+        build.problem(spot.of("candidates"), "is empty: a route needs a candidate.")
+    for index, entry in enumerate(given.candidates or ()):
+        at: Place = (*spot.of("candidates"), index)
         deployment, weight = next(iter(entry.items())) if isinstance(entry, dict) else (entry, 1.0)
         weighted = weighted or isinstance(entry, dict)
         if deployment not in valid:
@@ -57,7 +83,89 @@ def _candidates(build: Build, name: str, given: schema.Route) -> tuple[list[str]
     return candidates, weights, weighted
 
 
-def implicit_routes(deployments: Iterable[Deployment], taken: Mapping[str, Route]) -> dict[str, Route]:
+def _strategy(build: Build, given: route_schema.Settings, spot: Spot, *, weighted: bool) -> str:
+    default = "objective" if given.objective else "weighted" if weighted else "priority"
+    strategy = given.strategy or default
+    at = spot.of("strategy" if given.strategy else "objective")
+    if given.strategy and strategy not in known.strategies():
+        build.unknown(at, "strategy", strategy, known.strategies())
+    elif given.objective and strategy != "objective":
+        build.problem(at, f'"{strategy}" does not use an objective.', "Leave `strategy` or `objective` out.")
+    elif strategy == "objective" and not given.objective:
+        build.problem(at, "needs `objective` with its weights.")
+    elif weighted and strategy != "weighted":
+        build.problem(at, f'the candidates have weights, which "{strategy}" does not use.')
+    return strategy
+
+
+def _objective(build: Build, given: route_schema.Settings, spot: Spot) -> Objective | None:
+    wanted = given.objective
+    if wanted is None:
+        return None
+    at = spot.of("objective")
+    if not (wanted.quality or wanted.latency or wanted.cost):
+        build.problem(at, "has no weight above 0.", "Write some of quality, latency and cost.")
+    return Objective(
+        quality=wanted.quality,
+        latency=wanted.latency,
+        cost=wanted.cost,
+        half_nano=_nano(build, (*at, "half_usd"), wanted.half_usd) or 1,
+        half_ms=wanted.half_ms,
+    )
+
+
+def _nano(build: Build, at: Place, usd: float | None) -> int | None:
+    value = None if usd is None else prices.nano(Decimal(repr(usd)))
+    if usd is not None and value is None:
+        build.problem(at, "is finer than a billionth of a dollar.")
+    return value
+
+
+def _bounds(build: Build, given: route_schema.Settings, spot: Spot) -> Bounds | None:
+    limits, at = given.limits or route_schema.RouteLimits(), spot.of("limits")
+    demands = {
+        "quality_min": given.quality_floor,
+        "ttft_ms_p95": limits.ttft_ms_p95,
+        "nano_per_request": _nano(build, (*at, "usd_per_request"), limits.usd_per_request),
+        "nano_per_day": _nano(build, (*at, "usd_per_day"), limits.usd_per_day),
+    }
+    relax: list[str] = []
+    for index, name in enumerate(given.relax or ()):
+        place = (*spot.of("relax"), index)
+        if demands[DEMANDS[name]] is None:
+            if not spot.inherits("relax"):  # a rule that replaces `limits` need not repeat `relax`
+                build.problem(place, f'there is no "{name}" to give up.', "Write the demand, or leave it out here.")
+        elif DEMANDS[name] in relax:
+            build.problem(place, f'"{name}" is listed twice.')
+        else:
+            relax.append(DEMANDS[name])
+    if all(demand is None for demand in demands.values()):
+        return None
+    return msgspec.convert({**demands, "relax": relax}, Bounds)
+
+
+def _sticky(given: Literal["session", "conversation"] | route_schema.Sticky | None) -> Sticky | None:
+    if given is None:
+        return None
+    wanted = given if isinstance(given, route_schema.Sticky) else route_schema.Sticky(by=given)
+    return Sticky(by=wanted.by, ttl_s=wanted.ttl)
+
+
+def _params(build: Build, given: route_schema.Settings, spot: Spot) -> dict[str, bytes]:
+    params: dict[str, bytes] = {}
+    for name, value in (given.params or {}).items():
+        at = (*spot.of("params"), name)
+        if name in NOT_PARAMS:
+            build.problem(at, "is written by the router itself.", key=True)
+            continue
+        try:
+            params[name] = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+        except ValueError:
+            build.problem(at, "is no JSON value.")
+    return params
+
+
+def implicit_routes(deployments: Iterable[Deployment], taken: Container[str]) -> dict[str, Route]:
     """Return a route to each deployment under its name, `provider/model` and `provider/name`, unless a name is taken.
 
     Of two deployments of one model at one provider the first in the file has `provider/model`.
@@ -73,18 +181,30 @@ def implicit_routes(deployments: Iterable[Deployment], taken: Mapping[str, Route
     return routes
 
 
-def warn_of_routes(build: Build, routes: Mapping[str, Route], deployments: Iterable[Deployment]) -> None:
+def warn_of_routes(
+    build: Build, routes: Mapping[str, Route], spots: Mapping[str, Spot], deployments: Iterable[Deployment]
+) -> None:
     """Note what is allowed but surely not meant: nothing to compare by price, and what no route uses."""
     by_name = {one.name: one for one in deployments}
-    for route in routes.values():
-        prices = [by_name[one].price for one in route.candidates if one in by_name]
-        if route.strategy == "cheapest" and prices and not any(prices):
-            build.warn(("routes", route.name), "cheapest cannot compare: no candidate has a price.", key=True)
-    used = {name for route in routes.values() for name in route.candidates}
-    for name in by_name if routes else ():
+    written = [route for route in routes.values() if not route.implicit]
+    for route in written:
+        offered = [by_name[one].price for one in route.candidates if one in by_name]
+        if route.strategy == "cheapest" and offered and not any(offered):
+            at = spots[route.name].own
+            build.warn(at, "cheapest cannot compare: no candidate has a price.", key=True)
+    used = {name for route in written for name in route.candidates}
+    used |= {name for route in written for rung in route.degrade for name in rung.candidates}
+    used |= {routes[name].candidates[0] for name in _targets(written) if routes[name].implicit}
+    for name in by_name if written else ():
         if name not in used:
             build.warn(("deployments", name), "unused: no route has it.", key=True)
     providers = {one.provider for one in by_name.values()}
     for name in build.named("providers"):
         if name not in providers:
             build.warn(("providers", name), "unused: no deployment has it.", key=True)
+
+
+def _targets(routes: Iterable[Route]) -> set[str]:
+    """Return what rules and arms use."""
+    rules = {rule.use for route in routes for rule in route.rules}
+    return rules | {arm.use for route in routes if route.split for arm in route.split.arms}

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from pointsman.config.bounds import Limits
 from pointsman.config.fields import (
-    Candidate,
     Milliseconds,
     Name,
     Port,
     SecretText,
     Section,
+    Share,
     Text,
+    TimeOfDay,
     Tokens,
     Truth,
     Usd,
     Whole,
+    mapping_or,
     setting,
 )
+from pointsman.config.route_schema import Route
 from pointsman.core.policy import AuthStyle, Modality
 
 ApiVersion = Literal["2023-06-01", "2026-10-21"]
+Category = Literal["chat", "code", "tools", "extraction", "default"]
+Quality = Annotated[
+    Annotated[Share, Tag("figure")] | Annotated[dict[Category, Share], Field(min_length=1), Tag("mapping")],
+    Discriminator(mapping_or("figure")),
+]
 
 
 class Provider(Section):
@@ -51,8 +59,8 @@ class Provider(Section):
     ca_file: Text | None = setting("PEM file of extra trust anchors; relative to the config file.")
 
 
-class Price(Section):
-    """What a deployment costs, in USD per million tokens. Classes left out cost what contains them."""
+class Rates(Section):
+    """Prices in USD per million tokens. Classes left out cost what contains them."""
 
     input: Usd = Field(description="USD per million input tokens.")
     output: Usd = Field(description="USD per million output tokens.")
@@ -63,6 +71,19 @@ class Price(Section):
     input_audio: Usd | None = setting("USD per million audio tokens in.")
     output_audio: Usd | None = setting("USD per million audio tokens out.")
     request: Usd | None = setting("USD for each call, whatever its size.")
+
+
+class Window(Rates):
+    """Other prices for some hours of each day, UTC; over midnight when `until` is not later than `from`."""
+
+    start: TimeOfDay = Field(alias="from", description='First minute, "HH:MM" in UTC.')
+    until: TimeOfDay = Field(description='First minute after it, "HH:MM" in UTC.')
+
+
+class Price(Rates):
+    """What a deployment costs, in USD per million tokens. Classes left out cost what contains them."""
+
+    windows: list[Window] = setting("Other prices by time of day; the first that holds replaces all of these.", [])
 
 
 class Deployment(Section):
@@ -81,27 +102,10 @@ class Deployment(Section):
     json_schema: Truth | None = setting("Whether it takes response_format with a JSON Schema.")
     reasoning: Truth | None = setting("Whether it thinks before it answers (waits longer for it).")
     retires: Text | None = setting("Date it is switched off, YYYY-MM-DD.")
+    quality: Quality | None = setting("How good it is, 0 to 1: one figure, or one by task category and a default.")
     region: Text | None = setting("Where it runs; a label.")
     ttft_ms: Milliseconds | None = setting("How long to wait for its first content.")
     api_version: ApiVersion | None = setting("Anthropic: the version header for this model.")
-
-
-class Timeouts(Section):
-    """Waits of a route; what is left out is taken from `limits`."""
-
-    ttft_ms: Milliseconds | None = setting("Wait for the first content of an attempt.")
-    idle_ms: Milliseconds | None = setting("Wait between two pieces of a stream.")
-    total_ms: Milliseconds | None = setting("Wait for the whole answer, over all attempts.")
-
-
-class Route(Section):
-    """A name that clients write in `model`, and the deployments that may answer it."""
-
-    candidates: list[Candidate] = Field(description="Deployments, in order; `- name: 3` gives one a weight.")
-    strategy: Text | None = setting("How to rank them. Default: weighted when there are weights, else priority.")
-    timeouts: Timeouts = setting("Waits of this route.", Timeouts())
-    attempts: Annotated[Whole, Field(ge=1, le=5)] | None = setting("Most sends for one request.")
-    unpriced: Literal["allow", "deny"] = setting("Whether deployments without a price may answer.", "allow")
 
 
 class Key(Section):
@@ -112,6 +116,7 @@ class Key(Section):
     project: Name | None = setting("Project it belongs to.")
     team: Name | None = setting("Team it belongs to.")
     organisation: Name | None = setting("Organisation it belongs to.")
+    tier: Name | None = setting("A label for rules: `caller.tier`.")
     routes: list[Name] | None = setting("Routes it may use. Default: all.")
 
 
@@ -130,6 +135,10 @@ class Server(Section):
     admin_port: Port = setting("Port of the admin API, on loopback. 0: any free one.", 8081)
     workers: Annotated[Whole, Field(ge=1, le=256)] = setting("Worker processes, one event loop each.", 1)
     tls: Tls | None = setting("Serve https. Default: http.")
+    time_zone: Text = setting("Time zone of the facts time.hour and the like; an IANA name.", "UTC")
+    rule_headers: Annotated[list[Name], Field(max_length=32)] = setting(
+        "Request headers that rules may look at, in lower case; none with a credential.", []
+    )
     allow_unauthenticated: Truth = setting(
         "Listen beyond loopback without `keys`: anyone who reaches the port spends your money.", False
     )
@@ -147,9 +156,7 @@ class Config(Section):
 
 
 # Settings of the design that a later version brings: refused by name rather than as a typing error.
-LATER = {
-    "route": ("rules", "objective", "degrade", "limits", "quality_floor", "cache"),
-}
+LATER = {"route": ("cache",)}
 
 
 def json_schema() -> dict[str, Any]:
@@ -159,7 +166,14 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Pointsman configuration"}
 
 
-_MOVED = {"type": "type", "minimum": "minimum", "maximum": "maximum", "ge": "minimum", "le": "maximum"}
+_MOVED = {
+    "type": "type",
+    "minimum": "minimum",
+    "exclusiveMinimum": "exclusiveMinimum",
+    "maximum": "maximum",
+    "ge": "minimum",
+    "le": "maximum",
+}
 _REFERENCE = {"type": "string", "pattern": r"\$\{"}
 
 

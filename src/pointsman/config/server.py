@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import zoneinfo
 from collections.abc import Iterable
 
 from pointsman.config import schema
 from pointsman.config.addresses import is_loopback
 from pointsman.config.build import Build
+from pointsman.config.providers import CREDENTIAL_HEADERS
 from pointsman.core.keys import digest
 from pointsman.core.policy import Key, Listener
 
 MIN_KEY_CHARACTERS = 16
+_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 
 
 def compile_keys(build: Build, config: schema.Config, routes: Iterable[str]) -> tuple[Key, ...]:
@@ -55,6 +59,7 @@ def _key(given: schema.Key, mark: bytes) -> Key:
         project=given.project or "",
         team=given.team or "",
         organisation=given.organisation or "",
+        tier=given.tier or "",
         routes=None if given.routes is None else tuple(given.routes),
     )
 
@@ -71,6 +76,8 @@ def compile_listener(build: Build, config: schema.Config) -> Listener:
         )
     if server.port and server.port == server.admin_port:
         build.problem(("server", "admin_port"), "is the same as port.")
+    _check_time_zone(build, server.time_zone)
+    _check_rule_headers(build, server.rule_headers)
     cert = build.file(("server", "tls", "cert"), server.tls.cert) if server.tls else ""
     key = build.file(("server", "tls", "key"), server.tls.key) if server.tls else ""
     return Listener(
@@ -80,5 +87,24 @@ def compile_listener(build: Build, config: schema.Config) -> Listener:
         workers=server.workers,
         tls_cert=cert,
         tls_key=key,
+        time_zone=server.time_zone,
+        rule_headers=tuple(server.rule_headers),
         insecure_open=not has_keys,
     )
+
+
+def _check_time_zone(build: Build, name: str) -> None:
+    try:
+        if name != "UTC":
+            zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        build.unknown(("server", "time_zone"), "time zone", name, zoneinfo.available_timezones())
+
+
+def _check_rule_headers(build: Build, names: Iterable[str]) -> None:
+    for index, name in enumerate(names):
+        at = ("server", "rule_headers", index)
+        if name.lower() in CREDENTIAL_HEADERS:
+            build.problem(at, "holds a credential, which no rule may look at.")
+        elif not _HEADER.fullmatch(name):
+            build.problem(at, "is no name of a header in lower case.")

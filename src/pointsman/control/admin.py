@@ -1,16 +1,21 @@
-"""Admin: the read-only API and pages of the control process, on their own listener.
+"""Admin: the API and pages of the control process, on their own listener. They show; all one can do is ask the router to
+read its config file again.
 
 Loopback without a token; with POINTSMAN_ADMIN_TOKEN everything but /livez asks for it (S6), as a bearer token or as the
 password of HTTP basic authentication. Without a token the Host header must name this machine, so that no web page can
-read the pages through a name of its own that resolves here.
+read the pages through a name of its own that resolves here. What a browser sends for a page cannot change anything, with or
+without a token: no page of ours does.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
+import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +40,7 @@ from pointsman.control.reports import group_names, usage_report
 from pointsman.core.policy import Policy
 from pointsman.stores.ledger import LedgerError, LedgerMissing, UsageQuery, UsageRow
 from pointsman.stores.sqlite import FILE, SqliteReader
+from pointsman.stores.versions import Versions, outcome
 
 LIMIT_S = 2.0  # for one question to the ledger
 RECENT = 50  # requests on the status page
@@ -51,15 +57,22 @@ HEADERS = {
     "cache-control": "no-store",
 }
 OPEN_PATHS = frozenset({"/livez"})
+RELOAD_WAIT_S = 20.0  # for the outcome of a reload
+RELOAD_LOOK_S = 0.05
+MOST_VERSIONS = 50  # listed, the newest
 
 
 class Admin:
-    """Answer the admin listener's requests. `counts` is the pump's own, changed under way."""
+    """Answer the admin listener's requests. `counts` is the pump's own, changed under way; `policy` is what is served;
+    `ask` passes the token of a wished reload on to the supervisor."""
 
-    def __init__(self, data: Path, policy: Policy, counts: Counts) -> None:
+    def __init__(
+        self, data: Path, policy: Policy, counts: Counts, ask: Callable[[str], None] = lambda token: None
+    ) -> None:
+        self.policy = policy
         self._data = data
-        self._policy = policy
         self._counts = counts
+        self._ask = ask
 
     def app(self, token: str, hosts: frozenset[str]) -> ASGIApp:
         """Return the application behind its guard. `hosts`: the names it answers to when there is no token."""
@@ -68,6 +81,8 @@ class Admin:
             Route("/style.css", self.style),
             Route("/livez", self.livez),
             Route("/metrics", self.metrics),
+            Route("/v1/config", self.config),
+            Route("/v1/config/reload", self.reload, methods=["POST"]),
             Route("/v1/usage", self.usage),
             Route("/v1/decisions/{id}", self.decision),
             Route("/requests/{id}", self.request),
@@ -86,6 +101,25 @@ class Admin:
     def metrics(self, request: Request) -> Response:
         """Return the metrics of the workers and of the ledger."""
         return Response(scrape(self._data, self._counts), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    def config(self, request: Request) -> Response:
+        """Return which version is served, the outcome of the last reload, and the versions before, newest first."""
+        entries = Versions(self._data).entries()[-MOST_VERSIONS:]
+        known = {"version": self.policy.version, "source": self.policy.source}
+        return _json({**known, "last": outcome(self._data), "versions": entries[::-1]})
+
+    async def reload(self, request: Request) -> Response:
+        """Have the config file read again, and return what came of it."""
+        token, until_s = secrets.token_hex(8), time.monotonic() + RELOAD_WAIT_S
+        self._ask(token)
+        while time.monotonic() < until_s:
+            found = outcome(self._data)
+            if token in found.get("answers", ()):
+                if not found["ok"]:
+                    return _error(409, found["error"], "config_not_changed")
+                return _json({"version": found["version"], "restart": found["restart"]})
+            await asyncio.sleep(RELOAD_LOOK_S)
+        return _error(503, f"no outcome within {RELOAD_WAIT_S:.0f} s; look at /v1/config", "reload_unfinished")
 
     def usage(self, request: Request) -> Response:
         """Return sums by one or two columns: ?by=route,model&since=7d."""
@@ -122,7 +156,8 @@ class Admin:
         metrics, workers = gather(self._data)
         shown = pages.Status(
             version=__version__,
-            policy=self._policy,
+            policy=self.policy,
+            reload=outcome(self._data),
             since=since,
             workers=workers,
             active=metrics.active,
@@ -166,7 +201,10 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), *_HEADERS_RAW]
             await send(message)
 
-        refused = None if scope["path"] in OPEN_PATHS else self._refusal(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        refused = None if scope["path"] in OPEN_PATHS else self._refusal(headers)
+        if refused is None and scope["method"] not in ("GET", "HEAD") and any(name in headers for name in _OF_PAGES):
+            refused = _error(403, "this is not taken from web pages", "forbidden_origin")
         await (refused or self._app)(scope, receive, guarded)
 
     def _refusal(self, headers: Headers) -> Response | None:
@@ -183,6 +221,7 @@ class Guard:
         return refusal
 
 
+_OF_PAGES = ("origin", "sec-fetch-site")  # one of them comes with every request that a page makes to change something
 _HEADERS_RAW = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 

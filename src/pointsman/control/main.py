@@ -1,8 +1,9 @@
 """The control process: the ledger pump and the admin listener, beside the data plane and never in its way.
 
 Started by the supervisor as `python -m pointsman.control.main`. On standard input it reads one line of JSON (Start), then
-the encoded policy, then nothing more: end of file, like SIGTERM, means to book all that is in the journal and to end. On
-standard output it writes `ready`.
+the encoded policy; then, whenever the config has changed, a frame with the new one (`config/transport.py:Frames`), before
+any worker gets it. End of file, like SIGTERM, means to book all that is in the journal and to end. On standard output it
+writes `ready`, `kept VERSION` or `refused REASON` for each new policy, and `reload TOKEN` when the admin API asks for one.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from starlette.types import ASGIApp
 
 from pointsman.config import transport
 from pointsman.config.addresses import is_loopback
+from pointsman.config.transport import Frames
 from pointsman.control.admin import Admin
 from pointsman.control.pump import Pump
 from pointsman.control.replay import Policies
@@ -41,6 +43,8 @@ TOKEN_VARIABLE = "POINTSMAN_ADMIN_TOKEN"  # noqa: S105  a name, not a secret
 MIN_TOKEN_CHARACTERS = 16
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 MOST_CONNECTIONS = 64
+PIPE_BYTES = 1 << 20  # read from the supervisor at a time
+PIPE_LINE_CHARACTERS = 500  # told to it in one line
 
 
 class Start(msgspec.Struct):
@@ -111,12 +115,58 @@ class Server(uvicorn.Server):
         yield
 
 
-async def serve(app: ASGIApp, listener: socket.socket, pump: PumpThread) -> None:
+class Follower:
+    """Take over each new policy that the supervisor sends: keep it in the ledger, so that decisions of workers that adopt
+    it can be made again; show it; say so."""
+
+    def __init__(self, data: Path, admin: Admin) -> None:
+        self.ended = asyncio.Event()  # the supervisor is gone, or wants us to end
+        self._data, self._admin = data, admin
+        self._frames = Frames()
+        self._keeping: set[asyncio.Task[None]] = set()
+
+    def hear(self) -> None:
+        """Take what the pipe has now."""
+        data = os.read(0, PIPE_BYTES)
+        if not data:
+            asyncio.get_running_loop().remove_reader(0)
+            self.ended.set()
+        for encoded in self._frames.feed(data):
+            task = asyncio.get_running_loop().create_task(self._follow(transport.decode(encoded)))
+            self._keeping.add(task)
+            task.add_done_callback(self._keeping.discard)
+
+    async def _follow(self, policy: Policy) -> None:
+        try:
+            await asyncio.to_thread(_keep, self._data / FILE, policy)
+        except LedgerError as error:
+            tell(f"refused {error}")
+            return
+        self._admin.policy = policy
+        tell(f"kept {policy.version}")
+
+
+def _keep(path: Path, policy: Policy) -> None:
+    """Store a policy through a connection of its own: the pump's is in use, and may wait for another process's lock."""
+    writer = SqliteWriter(path)
+    try:
+        Policies(writer).keep(policy)
+    finally:
+        writer.close()
+
+
+def tell(line: str) -> None:
+    """Say a line to the supervisor."""
+    os.write(1, " ".join(line.split())[:PIPE_LINE_CHARACTERS].encode() + b"\n")
+
+
+async def serve(admin: Admin, app: ASGIApp, listener: socket.socket, pump: PumpThread, data: Path) -> None:
     """Answer until told to end, then let the pump finish."""
-    loop, ending = asyncio.get_running_loop(), asyncio.Event()
+    loop, follower = asyncio.get_running_loop(), Follower(data, admin)
+    ending = follower.ended
     loop.add_signal_handler(signal.SIGTERM, ending.set)
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # the terminal's goes to the supervisor too, which decides
-    loop.add_reader(0, lambda: ending.set() if not os.read(0, 4096) else None)
+    loop.add_reader(0, follower.hear)
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -130,7 +180,7 @@ async def serve(app: ASGIApp, listener: socket.socket, pump: PumpThread) -> None
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     pump.start()
-    os.write(1, b"ready\n")
+    tell("ready")
     while not ending.is_set() and pump.is_alive():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ending.wait(), 1.0)
@@ -168,8 +218,8 @@ def run(start: Start, policy: Policy, token: str) -> int:
     thread = PumpThread(pump, data)
     family = socket.AF_INET6 if ":" in start.admin_host else socket.AF_INET
     listener = socket.create_server((start.admin_host, policy.listener.admin_port), family=family, backlog=128)
-    app = Admin(data, policy, pump.counts).app(token, hosts_of(start.admin_host))
-    asyncio.run(serve(app, listener, thread))
+    admin = Admin(data, policy, pump.counts, lambda token: tell(f"reload {token}"))
+    asyncio.run(serve(admin, admin.app(token, hosts_of(start.admin_host)), listener, thread, data))
     writer.close()
     return int(thread.failed)
 
@@ -178,6 +228,7 @@ def main() -> None:
     """Run one control process."""
     os.umask(0o077)
     os.nice(NICE)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's affair, also when sent to all of us
     with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:
         start = msgspec.json.decode(stdin.readline() or b"null", type=Start)
         body = b""

@@ -9,14 +9,19 @@ import msgspec
 from pointsman.control.pump import Counts
 from pointsman.observe.metrics import Metrics, merge, render
 from pointsman.stores.journal import waiting_bytes
+from pointsman.stores.versions import outcome
 
-CONTROL_METRICS: dict[str, tuple[str, str, str]] = {  # name -> kind, meaning, field of Counts
+CONTROL_METRICS: dict[str, tuple[str, str, str]] = {  # name -> kind, meaning, field of Counts or of a reload's outcome
     "pointsman_ledger_rows_total": ("counter", "Requests booked since the control process started.", "rows"),
     "pointsman_ledger_recovered_total": ("counter", "Of these, requests whose worker died.", "recovered"),
     "pointsman_ledger_damaged_bytes_total": ("counter", "Journal bytes that could not be read.", "damaged_bytes"),
     "pointsman_ledger_errors_total": ("counter", "Failures to book, each tried again.", "errors"),
     "pointsman_ledger_lag_bytes": ("gauge", "Journal not yet read by the control process.", "lag_bytes"),
     "pointsman_ledger_open_requests": ("gauge", "Admitted requests that have not ended.", "open_requests"),
+    "pointsman_config_reloads_total": ("counter", "Config versions adopted since the start.", "reloads"),
+    "pointsman_config_reload_failures_total": ("counter", "Changes of the config that were refused.", "failed"),
+    "pointsman_config_last_reload_successful": ("gauge", "1: the last look at the config was a success.", "ok"),
+    "pointsman_config_last_reload_timestamp_seconds": ("gauge", "When that was, in Unix seconds.", "at_s"),
 }
 
 
@@ -34,8 +39,11 @@ def gather(data: Path) -> tuple[Metrics, int]:
 def scrape(data: Path, counts: Counts) -> bytes:
     """Return the Prometheus text format, version 0.0.4."""
     total, workers = gather(data)
+    last = outcome(data)
+    values = {**msgspec.structs.asdict(counts), "reloads": last.get("reloads", 0), "failed": last.get("failed", 0)}
+    values |= {"ok": int(last.get("ok", True)), "at_s": last.get("at_ms", 0) / 1000}
     own = "".join(
-        f"# HELP {name} {text}\n# TYPE {name} {kind}\n{name} {getattr(counts, field)}\n"
+        f"# HELP {name} {text}\n# TYPE {name} {kind}\n{name} {values[field]}\n"
         for name, (kind, text, field) in CONTROL_METRICS.items()
     )
     return render(total, workers, waiting_bytes(data / "journal")) + own.encode()

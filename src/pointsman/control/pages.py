@@ -34,6 +34,7 @@ class Status(msgspec.Struct, frozen=True):
     routes: dict[str, UsageRow]
     deployments: dict[str, UsageRow]
     recent: list[dict[str, Any]]  # newest first
+    reload: dict[str, Any]  # the outcome of the last look at the config: stores.versions.outcome
     trouble: str = ""
 
 
@@ -42,6 +43,7 @@ def status_page(s: Status) -> str:
     return page(
         "Pointsman",
         _header(s),
+        *_reload(s.reload),
         el("p", s.trouble, class_="bad") if s.trouble else None,
         _cards(s),
         el("h2", "Routes"),
@@ -86,6 +88,15 @@ def _header(s: Status) -> Html:
         el("span", f"ledger {count(s.lag_bytes)} bytes behind", class_="warn") if s.lag_bytes > 1_000_000 else None,
         el("span", *[join(p, " ") for p in periods]),
     )
+
+
+def _reload(last: dict[str, Any]) -> list[Html]:
+    """Say what the operator should know of the last reload: why it failed, what waits for a restart."""
+    lines = [el("p", clean(str(text)), class_="warn") for text in last.get("restart", ())]
+    if not last.get("ok", True):
+        when = _moment(last["at_ms"])
+        lines.append(el("p", clean(f"Config not changed at {when} UTC: {last['error']}"), class_="bad"))
+    return lines
 
 
 def _cards(s: Status) -> Html:

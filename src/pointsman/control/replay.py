@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from pointsman.config.expressions import ruleset
 from pointsman.core.entry import Admitted, decision_of
 from pointsman.core.options import Options, options_of
 from pointsman.core.policy import Listener, Policy
@@ -42,12 +43,12 @@ class Policies:
         """Return the decision of an admitted request; None when its policy or its route is not known here any more."""
         version = self._version(admitted.config_version)
         options = version.options.get(admitted.request.route) if version is not None else None
-        if options is None:
+        if version is None or options is None:
             return None
         if len(admitted.snapshot.states) != len(options.options):
             return None
         try:
-            return Decided(*decision_of(admitted, options))
+            return Decided(*decision_of(admitted, version.options))
         except (ValueError, LookupError, ArithmeticError):  # it was made by other code
             return None
 
@@ -73,7 +74,7 @@ def _read(blob: bytes | None) -> Version | None:
         return None
     routes = {name: route for name, route in policy.routes.items() if route.strategy in STRATEGIES}
     return Version(
-        options=options_of(msgspec.structs.replace(policy, routes=routes), STRATEGIES),
+        options=options_of(msgspec.structs.replace(policy, routes=routes), STRATEGIES, ruleset),
         places={
             d.name: Place(d.provider, d.wire.model, d.price.version if d.price is not None else "")
             for d in policy.deployments

@@ -1,20 +1,29 @@
-"""Decide: (request, options, snapshot, strategy) -> (Plan, Decision). Pure, total and deterministic."""
+"""Decide: (request, options, snapshot) -> (Plan, Decision). Pure, total and deterministic."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from itertools import pairwise
+
 import msgspec
 
-from pointsman.core.filters import HEALTH_REASONS, Reason, fits_all, health, static
-from pointsman.core.options import Options, Step, predicted_nano
+from pointsman.core.filters import HEALTH_REASONS, Reason, bounded, fits_all, health, static
+from pointsman.core.options import Options, Step, cost_nano
+from pointsman.core.policy import Bounds
 from pointsman.core.request import Features, Request
-from pointsman.core.strategy import Snapshot
+from pointsman.core.strategy import Ranking, Snapshot
+
+Eligible = tuple[int, ...]  # positions
+Reasons = tuple[str, ...]  # a Reason for each candidate; () when all are eligible
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Hold why: each candidate with Reason, score and probability, and the snapshot, so that it can be replayed.
 
     `order` holds positions within `candidates`, as planned; `reasons` stands beside `candidates`, `scores` and
-    `probabilities` beside `order`. `reason` is the short one, for the header.
+    `probabilities` beside `order`. `reason` is the short one, for the header. `path` are the rules and arms taken from the
+    route that was asked for, `arm` the last arm and `arm_probability` how likely it was; `relaxed` are the demands of the
+    route that were given up.
     """
 
     route: str
@@ -22,11 +31,15 @@ class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
     snapshot: Snapshot
     features: Features
     candidates: tuple[str, ...]
-    reasons: tuple[str, ...]  # a Reason each; () when all were eligible
+    reasons: Reasons
     order: tuple[int, ...]
     scores: tuple[float, ...]
     probabilities: tuple[float, ...]
     reason: str
+    path: tuple[str, ...] = ()
+    arm: str = ""
+    arm_probability: float = 1.0
+    relaxed: tuple[str, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
@@ -43,9 +56,23 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     wait_ms: float = 0.0  # when there is no step: how long until one may be tried; 0: waiting does not help
 
 
+class _Ranked(msgspec.Struct, frozen=True, gc=False):
+    """Hold the candidates in the order to try them, and why the others are not among them."""
+
+    ranking: Ranking
+    reasons: Reasons
+    relaxed: tuple[str, ...] = ()
+
+
+_NOBODY = Ranking((), (), ())
+
+
 def first(request: Request, options: Options, snapshot: Snapshot) -> int:
     """Return the position that `decide` would put first, -1 when it would put none: all that a first send needs."""
     features = request.features
+    if not options.plain:
+        order = _rank(options, snapshot, features).ranking.order
+        return order[0] if order else -1
     eligible, _ = _filter(options, snapshot, features)
     if not eligible:
         return -1
@@ -55,36 +82,90 @@ def first(request: Request, options: Options, snapshot: Snapshot) -> int:
 def decide(request: Request, options: Options, snapshot: Snapshot) -> tuple[Plan, Decision]:
     """Return what to do and why. Never raises; a request that nobody can serve gives a Plan without steps."""
     features, route = request.features, options.route
-    eligible, reasons = _filter(options, snapshot, features)
-    if not eligible:
-        return _nobody(request, options, snapshot, reasons)
-    ranking = options.strategy.rank(options, eligible, features, snapshot)
-    order = ranking.order
-    chosen = options.options[order[0]]
+    ranked = _rank(options, snapshot, features)
+    ranking, order = ranked.ranking, ranked.ranking.order
+    if not order:
+        return _nobody(request, options, snapshot, ranked)
     plan = Plan(
         order,
         options.steps,
         options.attempts if request.attempts is None else max(1, min(request.attempts, options.attempts)),
-        predicted_nano(chosen.price, features.input_tokens, features.predicted_output_tokens),
+        cost_nano(options, order[0], features, snapshot),
         request.deadline_ms,
         options.idle_ms,
     )
     decision = Decision(
-        route.name,
+        options.label,
         route.strategy,
         snapshot,
         features,
         options.names,
-        reasons,
+        ranked.reasons,
         order,
         ranking.scores,
         ranking.probabilities,
-        chosen.reason,
+        options.options[order[0]].reason,
+        relaxed=ranked.relaxed,
     )
     return plan, decision
 
 
-def _filter(options: Options, snapshot: Snapshot, features: Features) -> tuple[tuple[int, ...], tuple[str, ...]]:
+def _rank(options: Options, snapshot: Snapshot, features: Features) -> _Ranked:
+    """Return the eligible candidates ranked: those of the route, then rung by rung those of its ladder."""
+    eligible, reasons = _filter(options, snapshot, features)
+    relaxed: tuple[str, ...] = ()
+    if eligible and options.bounds is not None:
+        eligible, reasons, relaxed = _bounded(options, snapshot, features, (eligible, reasons))
+    if not eligible:
+        return _Ranked(_NOBODY, reasons, relaxed)
+    if options.plain:
+        return _Ranked(options.strategy.rank(options, eligible, features, snapshot), reasons)
+    cuts = [bisect_left(eligible, start) for start in options.tier_starts]
+    tiers = [eligible[a:b] for a, b in pairwise((0, *cuts, len(eligible))) if a < b]
+    rankings = [_tier(options, tier, features, snapshot) for tier in tiers]
+    if len(rankings) == 1:
+        return _Ranked(rankings[0], reasons, relaxed)
+    behind = sum(len(ranking.order) for ranking in rankings[1:])
+    whole = Ranking(
+        sum((ranking.order for ranking in rankings), ()),
+        rankings[0].probabilities + (0.0,) * behind,
+        sum((ranking.scores for ranking in rankings), ()),
+    )
+    return _Ranked(whole, reasons, relaxed)
+
+
+def _tier(options: Options, eligible: Eligible, features: Features, snapshot: Snapshot) -> Ranking:
+    """Rank the candidates of one tier: explore, stay with the conversation's deployment, or let the strategy rank."""
+    count, share = len(eligible), options.route.explore
+    if count == 1:
+        return options.strategy.rank(options, eligible, features, snapshot)
+    seed = snapshot.seed
+    drawn = eligible[min(int(seed / share * count), count - 1)] if seed < share else -1
+    if share:
+        seed = (seed - share) / (1.0 - share) if drawn < 0 else seed / share
+        snapshot = msgspec.structs.replace(snapshot, seed=seed)
+    ranking = options.strategy.rank(options, eligible, features, snapshot)
+    sticky = snapshot.detail.sticky
+    if sticky in eligible and not options.strategy.by_cost:
+        ranking = _with_first(ranking, sticky, certain=True)
+    if drawn >= 0:
+        ranking = _with_first(ranking, drawn)
+    if share:
+        even = share / count
+        chances = tuple([p * (1.0 - share) + even for p in ranking.probabilities])
+        ranking = Ranking(ranking.order, chances, ranking.scores)
+    return ranking
+
+
+def _with_first(ranking: Ranking, position: int, *, certain: bool = False) -> Ranking:
+    """Return the ranking with `position` moved to the front; `certain`: it is first whatever is drawn."""
+    order = (position, *[p for p in ranking.order if p != position])
+    at = [ranking.order.index(p) for p in order]
+    chances = [1.0] + [0.0] * (len(order) - 1) if certain else [ranking.probabilities[i] for i in at]
+    return Ranking(order, tuple(chances), tuple([ranking.scores[i] for i in at]))
+
+
+def _filter(options: Options, snapshot: Snapshot, features: Features) -> tuple[Eligible, Reasons]:
     """Return the eligible positions, and a Reason for each candidate unless all are eligible."""
     now_ms = snapshot.now_ms
     if snapshot.calm and fits_all(options, features):
@@ -97,8 +178,47 @@ def _filter(options: Options, snapshot: Snapshot, features: Features) -> tuple[t
     return (eligible, ()) if len(eligible) == len(reasons) else (eligible, tuple([r.value for r in reasons]))
 
 
-def _nobody(request: Request, options: Options, snapshot: Snapshot, reasons: tuple[str, ...]) -> tuple[Plan, Decision]:
+def _bounded(
+    options: Options, snapshot: Snapshot, features: Features, filtered: tuple[Eligible, Reasons]
+) -> tuple[Eligible, Reasons, tuple[str, ...]]:
+    """Hold the filtered candidates to the route's demands; give up demands in the declared order until one of the route's
+    own candidates meets what is left. Return also the demands that were given up."""
+    bounds = options.bounds
+    assert bounds is not None
+    eligible, before = filtered
+    relaxed: tuple[str, ...] = ()
+    met, reasons = _meeting(options, snapshot, features, (filtered, bounds))
+    for demand in bounds.relax:
+        if met and not options.options[met[0]].tier:
+            break
+        if not eligible or options.options[eligible[0]].tier:
+            break  # no demand stands in the way of the route's own candidates
+        relaxed = (*relaxed, demand)
+        bounds = msgspec.structs.replace(bounds, **{demand: None})
+        met, reasons = _meeting(options, snapshot, features, ((eligible, before), bounds))
+    if relaxed and not (met and not options.options[met[0]].tier):
+        # Giving up everything that may be given up did not help, so nothing is given up.
+        met, reasons = _meeting(options, snapshot, features, (filtered, options.bounds or bounds))
+        relaxed = ()
+    return met, reasons, relaxed
+
+
+def _meeting(
+    options: Options, snapshot: Snapshot, features: Features, case: tuple[tuple[Eligible, Reasons], Bounds]
+) -> tuple[Eligible, Reasons]:
+    (eligible, before), bounds = case
+    found = bounded(options, eligible, features, snapshot, bounds)
+    if not any(found):
+        return eligible, before
+    reasons = list(before) or [Reason.ELIGIBLE.value] * len(options.options)
+    for position, reason in zip(eligible, found, strict=True):
+        reasons[position] = reason.value
+    return tuple([p for p, reason in zip(eligible, found, strict=True) if not reason]), tuple(reasons)
+
+
+def _nobody(request: Request, options: Options, snapshot: Snapshot, ranked: _Ranked) -> tuple[Plan, Decision]:
     """Return an empty Plan that names what is in the way: health where waiting helps, else the commonest refusal."""
+    reasons = ranked.reasons
     waits = [
         (max(s.cool_until_ms, s.open_until_ms, s.probe_until_ms) - snapshot.now_ms, reason)
         for s, reason in zip(snapshot.states, reasons, strict=True)
@@ -111,7 +231,7 @@ def _nobody(request: Request, options: Options, snapshot: Snapshot, reasons: tup
     route = options.route
     plan = Plan((), options.steps, 0, 0, request.deadline_ms, 0.0, refused, max(1.0, wait_ms) if waits else 0.0)
     decision = Decision(
-        route.name,
+        options.label,
         route.strategy,
         snapshot,
         request.features,
@@ -121,5 +241,6 @@ def _nobody(request: Request, options: Options, snapshot: Snapshot, reasons: tup
         (),
         (),
         f"nobody:{refused}",
+        relaxed=ranked.relaxed,
     )
     return plan, decision

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec import structs
 
 from pointsman.core.decide import Decision, decide
+from pointsman.core.facts import RuleError
+from pointsman.core.filters import Reason
 from pointsman.core.options import Options
 from pointsman.core.pricing import ChargeState
 from pointsman.core.request import Request
+from pointsman.core.resolve import Trail, replayed
+from pointsman.core.routing import Routed
 from pointsman.core.strategy import Snapshot
 from pointsman.core.usage import Usage
 
-FORMAT = 1  # of the records below; raised when a field is added or its meaning changes
+FORMAT = 2  # of the records below; raised when a field is added or its meaning changes
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="A"):
@@ -29,6 +34,8 @@ class Admitted(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="A"):
     caller: tuple[str, str, str, str]  # key, project, team, organisation
     asked_model: str
     snapshot: Snapshot
+    session: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -74,6 +81,7 @@ class Settled(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="S"):
     first_ms: float
     ended_ms: float
     upstream_ms: float
+    degraded: str = ""  # name of the ladder's rung that answered; "": none did
 
 
 def total_of(attempts: Sequence[AttemptRow]) -> tuple[int, ChargeState]:
@@ -107,8 +115,33 @@ def decode_records(payload: bytes) -> list[Record]:
         raise ValueError(f"journal record cannot be read: {error}") from None
 
 
-def decision_of(admitted: Admitted, options: Options) -> tuple[Decision, int]:
+def decision_of(admitted: Admitted, routes: Mapping[str, Options]) -> tuple[Decision, int]:
     """Return the decision of an admitted request and its predicted cost in nano-dollars (-1: unpriced), made again from
-    what was recorded. `options` are the route's in the policy of `admitted.config_version`."""
-    plan, decision = decide(admitted.request, options, admitted.snapshot)
-    return decision, plan.hold_nano
+    what was recorded. `routes` are those of the policy of `admitted.config_version`. Raise KeyError when the route is not
+    among them."""
+    plan, decision = decide(admitted.request, routes[admitted.request.route], admitted.snapshot)
+    asked = routes.get(admitted.asked_model)
+    if asked is None or not asked.dynamic:
+        return decision, plan.hold_nano
+    detail, hold_nano = admitted.snapshot.detail, plan.hold_nano
+    try:
+        routed = Routed(replayed(routes, asked, detail), admitted.request.features, detail)
+    except RuleError as error:
+        routed, hold_nano = Routed(Trail(asked), admitted.request.features, detail, error=error), 0
+    return on_trail(decision, routed), hold_nano
+
+
+def on_trail(decision: Decision, routed: Routed) -> Decision:
+    """Return a decision with the way that led to it; when a rule on it could not be evaluated, nobody is chosen."""
+    trail, error = routed.trail, routed.error
+    if error is None:
+        return structs.replace(decision, path=trail.path, arm=trail.arm, arm_probability=trail.arm_probability)
+    return structs.replace(
+        decision,
+        order=(),
+        scores=(),
+        probabilities=(),
+        reasons=(Reason.RULE.value,) * len(decision.candidates),
+        reason=f"nobody:{Reason.RULE}",
+        path=(f"{trail.options.label} rule {error.index + 1}: {error}",),
+    )

@@ -20,7 +20,7 @@ class Fact(msgspec.Struct, frozen=True):
     says: str
 
 
-# To add a fact: a row here, and where its value comes from in gateway/facts.py.
+# To add a fact: a row here, and where its value comes from in core/case.py.
 FACTS: dict[str, Fact] = {
     "request.kind": Fact("string", "chat", "Kind of call: chat."),
     "request.model": Fact("string", "", "The name the client wrote in `model`."),

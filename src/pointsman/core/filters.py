@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from pointsman.core.health import State
-from pointsman.core.options import Option, Options
+from pointsman.core.options import NO_BOUND, Option, Options, costs_nano
+from pointsman.core.policy import Bounds
 from pointsman.core.request import Features
+from pointsman.core.strategy import Snapshot
+
+TRUSTED_SAMPLES = 5  # a percentile that rests on fewer answers is doubted
+TRIAL_SHARE = 0.05  # of requests let through to a candidate whose percentile is doubted, so that it is measured again
 
 
 class Reason(StrEnum):
@@ -16,13 +22,19 @@ class Reason(StrEnum):
     CAPABILITY = "capability"  # it is known not to do what the request needs
     CONTEXT = "context"  # the request does not fit its window
     OUTPUT = "output"  # more output was asked for than it gives
-    UNPRICED = "unpriced"  # the route forbids unknown prices
+    UNPRICED = "unpriced"  # the route forbids unknown prices, or limits what a request may cost
     COOLING = "cooling"  # its quota group answered 429
     EJECTED = "ejected"  # the breaker is open
     PROBING = "probing"  # the breaker is half open and its one probe is under way
+    QUALITY = "quality"  # below the route's quality floor
+    SLOW = "slow"  # its measured time to first token is above the route's limit
+    COST = "cost"  # predicted to cost more than the route allows a request
+    SPENT = "spent"  # the route's money of the day is used up
+    RULE = "rule"  # a rule could not be evaluated on this request
 
 
 HEALTH_REASONS = frozenset({Reason.COOLING, Reason.EJECTED, Reason.PROBING})
+DEMANDS = ("quality_min", "ttft_ms_p95", "nano_per_request", "nano_per_day")  # of core.policy.Bounds
 
 
 def fits_all(options: Options, features: Features) -> bool:
@@ -38,7 +50,7 @@ def fits_all(options: Options, features: Features) -> bool:
 
 def static(options: Options, option: Option, features: Features) -> Reason:
     """Return the Reason that the candidate's facts give against the request."""
-    wanted = features.output_tokens or 0
+    wanted = min(features.output_tokens or 0, option.output_cap_tokens)
     if features.needs & option.lacks:
         return Reason.CAPABILITY
     if features.input_tokens + wanted > option.context_tokens:
@@ -59,3 +71,47 @@ def health(state: State, now_ms: float) -> Reason:
     if state.ejections and now_ms < state.probe_until_ms:
         return Reason.PROBING
     return Reason.ELIGIBLE
+
+
+def bounded(
+    options: Options, eligible: Sequence[int], features: Features, snapshot: Snapshot, bounds: Bounds
+) -> list[Reason]:
+    """Return the Reasons that the route's demands give against the `eligible` candidates.
+
+    What the ladder brings is held to the limits of money alone: it is there for when the rest cannot be met. A candidate
+    that was never measured is not slow; one whose last measurement is old is tried with a small share of the requests.
+    """
+    reasons = [Reason.ELIGIBLE] * len(eligible)
+    per_request, per_day = bounds.nano_per_request, bounds.nano_per_day
+    if per_request is not None or per_day is not None:
+        most = NO_BOUND if per_request is None else per_request
+        left = NO_BOUND if per_day is None else per_day - snapshot.detail.spent_nano
+        for i, nano in enumerate(costs_nano(options, eligible, features, snapshot)):
+            if nano > most:
+                reasons[i] = Reason.COST
+            elif nano > left and nano > 0:
+                reasons[i] = Reason.SPENT
+            elif nano < 0:
+                reasons[i] = Reason.UNPRICED
+    first_rung = options.tier_starts[0] if options.tier_starts else NO_BOUND
+    if bounds.ttft_ms_p95 is not None:
+        most_ms, states, tried = bounds.ttft_ms_p95, snapshot.states, _tried(snapshot.seed)
+        for i, position in enumerate(eligible):
+            state = states[position]
+            if (
+                state.ttft_p95_ms > most_ms
+                and position < first_rung
+                and not (state.sampled < TRUSTED_SAMPLES and tried)
+            ):
+                reasons[i] = Reason.SLOW
+    if bounds.quality_min is not None:
+        least, quality = bounds.quality_min, options.quality[features.category]
+        for i, position in enumerate(eligible):
+            if quality[position] < least and position < first_rung:
+                reasons[i] = Reason.QUALITY
+    return reasons
+
+
+def _tried(seed: float) -> bool:
+    """Draw with TRIAL_SHARE, from digits of the seed that the strategies hardly use."""
+    return (seed * 65536.0) % 1.0 < TRIAL_SHARE

@@ -42,6 +42,11 @@ class State(msgspec.Struct, frozen=True, gc=False, array_like=True):
     probe_until_ms: float = 0.0
     cool_until_ms: float = 0.0  # the quota group's 429
     why: str = ""  # Kind of the last failure, for the operator
+    ttft_p95_ms: float = 0.0  # 95th percentile of the time to first content; 0.0: never measured
+    sampled: int = 0  # answers of the last minute that it rests on
+    prior_ms: float = (
+        TTFT_PRIOR_MS  # time to first content to expect while unmeasured: of its kin, see gateway.sketches
+    )
 
 
 UNKNOWN = State()
@@ -50,12 +55,12 @@ UNKNOWN = State()
 def predicted_ttft_ms(state: State, now_ms: float) -> float:
     """Return the time to first content to expect: the peak EWMA, fading to the prior as it grows old. Never zero."""
     if state.measured_ms == -math.inf:
-        return TTFT_PRIOR_MS
+        return state.prior_ms
     if state.measured_ms > now_ms - FRESH_MS:
         return state.ttft_ms
     age = now_ms - state.measured_ms
     weight = exp(-age / FADE_MS)
-    return max(1.0, state.ttft_ms * weight + TTFT_PRIOR_MS * (1.0 - weight))
+    return max(1.0, state.ttft_ms * weight + state.prior_ms * (1.0 - weight))
 
 
 def predicted_ms(state: State, now_ms: float, output_tokens: int) -> float:
@@ -94,6 +99,9 @@ def succeeded(state: State, now_ms: float, ttft_ms: float, tps: float | None) ->
         0.0,
         state.cool_until_ms,
         "",
+        state.ttft_p95_ms,
+        state.sampled,
+        state.prior_ms,
     )
 
 
@@ -149,7 +157,7 @@ def released(state: State) -> State:
 
 def is_calm(state: State, now_ms: float) -> bool:
     """Tell whether nothing speaks against a send now."""
-    return not state.ejections and now_ms >= state.cool_until_ms
+    return not state.ejections and now_ms >= state.cool_until_ms and now_ms >= state.open_until_ms
 
 
 def breaker(state: State, now_ms: float) -> str:

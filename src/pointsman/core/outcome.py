@@ -34,6 +34,9 @@ class Kind(StrEnum):
     DEADLINE = "deadline"  # the caller's deadline passed
     CLIENT_GONE = "client_gone"
     CANCELLED = "cancelled"  # the loser of a hedge, or the router stopped
+    SPENT = "spent"  # the route's money of the day is used up
+    RULE_FAILED = "rule_failed"  # a rule of the route could not be evaluated on this request
+    DEGRADED = "degraded"  # the ladder answered: an earlier answer, or a text of the operator's
 
 
 class Blame(StrEnum):
@@ -87,6 +90,9 @@ CLASSES: dict[Kind, Class] = {
     Kind.DEADLINE: Class(_N, Retry.NEVER, True, 503, "api_error", "deadline_exceeded"),
     Kind.CLIENT_GONE: Class(_C, Retry.NEVER, True, 499, "api_error", "client_closed_request"),
     Kind.CANCELLED: Class(_N, Retry.NEVER, True, 503, "api_error", "cancelled"),
+    Kind.SPENT: Class(_R, Retry.NEVER, False, 429, "insufficient_quota", "route_budget_spent"),
+    Kind.RULE_FAILED: Class(_R, Retry.NEVER, False, 500, "api_error", "rule_failed"),
+    Kind.DEGRADED: Class(_N, Retry.NEVER, False, 200, "", ""),
 }
 
 

@@ -156,6 +156,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     degrade: tuple[Rung, ...] = ()
     params: dict[str, bytes] = {}  # body member -> JSON that replaces it
     prompt_prefix: str = ""
+    max_output_tokens: int | None = None  # no answer of this route is longer, whatever the client asks for
     tags: tuple[str, ...] = ()
 
 
@@ -214,6 +215,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert: str = ""
     tls_key: str = ""
     time_zone: str = "UTC"  # of the facts time.*
+    rule_headers: tuple[str, ...] = ()  # of the fact request.headers, lower-case
     insecure_open: bool = False  # no keys configured: loopback callers are let in as caller `local`
 
 

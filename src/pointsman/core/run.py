@@ -42,7 +42,8 @@ Usable = Callable[[int], bool]
 class Run:
     """Execute one Plan: `begin`, then `ended` for each end of an attempt, `committed` set at first content.
 
-    One budget of attempts is shared by retry and failover (I8, I10, I13 hold whatever the driver reports).
+    One budget of attempts is shared by retry and failover (I8, I10, I13 hold whatever the driver reports). Of it one is
+    kept for each rung of the ladder below, so that the first tier cannot use it up.
     """
 
     __slots__ = ("_last", "_resent", "_tried", "committed", "plan", "sent")
@@ -85,14 +86,20 @@ class Run:
 
     def _next(self, outcome: Outcome, usable: Usable) -> Step | None:
         window = self._last.context_tokens if self._last and outcome.kind is Kind.CONTEXT_LENGTH else 0
+        left: list[Step] = []
         for position in self.plan.order:
             step = self.plan.steps[position]
             if position in self._tried or not usable(step.deployment):
                 continue
             if window and step.context_tokens <= window:
                 continue  # what did not fit there does not fit here
-            return step
-        return None
+            left.append(step)
+        if not left or left[-1].tier == left[0].tier:
+            return left[0] if left else None
+        tiers = sorted({step.tier for step in left})
+        spare = self.plan.attempts - self.sent
+        tier = tiers[max(0, len(tiers) - max(1, spare))]
+        return next(step for step in left if step.tier >= tier)
 
     def _again(self, outcome: Outcome, now_ms: float, usable: Usable, seed: int) -> Effect:
         """Resend to the last deployment when no other is left, after full-jitter backoff; client ends never (I13)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -12,6 +12,20 @@ from pointsman.core.request import Features
 
 if TYPE_CHECKING:
     from pointsman.core.options import Options
+
+
+class Detail(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Hold what only some routes need to know: those with rules, splits, stickiness, prices or limits of the day."""
+
+    facts: dict[str, Any] | None = None  # what the rules looked at; None: there were none
+    units: dict[str, float] = {}  # by route with a split: the hash of the request's unit, in [0, 1)
+    sticky: int = -1  # position of the deployment that has answered this conversation; -1: none
+    cached_tokens: int = 0  # of the input, that its prompt cache is expected to hold
+    minute: int = -1  # of the UTC day
+    spent_nano: int = 0  # what the route has cost today (UTC)
+
+
+NO_DETAIL = Detail()
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -23,6 +37,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False, array_like=True):
     seed: float
     states: tuple[State, ...]
     calm: bool = False  # no state has a breaker open, half open or cooling
+    detail: Detail = NO_DETAIL
 
 
 class Ranking(msgspec.Struct, frozen=True, gc=False):
@@ -41,8 +56,10 @@ Draw = Callable[["Options", tuple[int, ...], Features, Snapshot], int]
 
 class Strategy(msgspec.Struct, frozen=True):
     """Hold a way of choosing: `rank` says everything, `draw` only which one is first, and so may do less. The two
-    agree for every input; the conformance suite holds every registered strategy to it."""
+    agree for every input; the conformance suite holds every registered strategy to it. `by_cost`: it weighs predicted
+    cost, and with it the warm cache of a sticky conversation; any other strategy lets the conversation stay."""
 
     name: str
     rank: Rank
     draw: Draw
+    by_cost: bool = False

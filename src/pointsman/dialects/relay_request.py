@@ -30,6 +30,7 @@ class StreamOptions(msgspec.Struct, frozen=True, gc=False):
 
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Choices = Annotated[int, msgspec.Meta(ge=1, le=128)]  # OpenAI's own bound on n
 
 
@@ -38,6 +39,9 @@ class RouterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     timeout_ms: Positive | None = None
     attempts: Positive | None = None
+    session: Annotated[str, msgspec.Meta(max_length=256)] | None = None  # the conversation it belongs to
+    tags: Annotated[list[Tag], msgspec.Meta(max_length=16)] = []  # for rules, and kept with the row
+    explain: bool = False  # answer with the long reason in a header
 
 
 NO_OPTIONS = RouterOptions()

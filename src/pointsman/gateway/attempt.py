@@ -49,15 +49,16 @@ class Attempt:
         failure = None if reply.choices else Outcome(Kind.EMPTY, 200, "the reply has no choices")
         return failure, reply.usage or NO_USAGE, reply.model, CALLER_DIALECT.encode_reply(reply)
 
-    def row(self, outcome: Outcome, now_ms: float, ready_ms: float, service_tier: str | None) -> AttemptRow:
-        """Return what the books say of the attempt. Times in it count from `ready_ms`.
+    def row(self, outcome: Outcome, now_ms: float, ready_ms: float, priced_by: tuple[str | None, int]) -> AttemptRow:
+        """Return what the books say of the attempt. Times in it count from `ready_ms`; `priced_by` are the service tier
+        and the minute of the UTC day.
 
         An end that providers do not bill costs nothing; a billable one without usage is unpriced: unknown is not zero (I5).
         """
         deployment, usage = self.endpoint.deployment, outcome.usage
         price = deployment.price
         if usage.source != "unknown":
-            cost = charge(usage, price, service_tier)
+            cost = charge(usage, price, *priced_by)
         else:
             cost = UNPRICED if self.answered_ms and outcome.kind in BILLABLE else NOTHING
         return AttemptRow(

@@ -44,6 +44,7 @@ class Incoming:
     body = b""
     ready_ms = 0.0  # when its last byte was there
     caller: object | None = None
+    generation: object | None = None  # of the keys that the caller was found among
     refused: bytes | None = None
     close = False
 
@@ -262,7 +263,7 @@ class Edge(asyncio.Protocol):
             incoming.caller = self._caller  # the same as before on this connection
         else:
             refused = incoming.refused
-            if incoming.caller is None and refused is None:
+            if refused is None and incoming.generation is not worker.generation:
                 refused = worker.admit(incoming)
             if refused is not None:
                 self.answer(refused)

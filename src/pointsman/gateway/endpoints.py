@@ -5,20 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
-from pointsman.core.decide import first
-from pointsman.core.entry import Admitted
+from pointsman.core.decide import decide, first
+from pointsman.core.entry import Admitted, on_trail
+from pointsman.core.explain import told
 from pointsman.core.ids import request_id
+from pointsman.core.options import Options
 from pointsman.core.policy import Key
 from pointsman.core.request import Request
-from pointsman.core.strategy import Snapshot
+from pointsman.core.routing import Asked, Routed, route
+from pointsman.core.strategy import NO_DETAIL, Snapshot
 from pointsman.dialects.base import WireError
 from pointsman.dialects.relay_request import Head, read_features, read_head
+from pointsman.dialects.said import read_said
+from pointsman.dialects.traits import read_traits
 from pointsman.gateway.answers import Refused, refusal, response
 from pointsman.gateway.edge import Edge, Incoming, Work
 from pointsman.gateway.exchange import Exchange
@@ -31,40 +36,33 @@ Handler = Callable[["Worker", Edge, Incoming], Work | None]
 MAX_CLIENT_TIMEOUT_S = 86_400.0
 
 
+class Considered(NamedTuple):
+    """Hold a request that may be answered, with all that `decide` takes. Unix milliseconds."""
+
+    head: Head
+    name: str  # as the client wrote it
+    case: tuple[Options, Request, Snapshot]
+    routed: Routed | None
+    at_ms: int
+
+
 def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
     """Answer POST /v1/chat/completions: read, decide, book, send."""
-    live, body, key = worker.live, incoming.body, incoming.caller
-    received_ms = live.clock.now_ms()
-    assert isinstance(key, Key)
-    try:
-        head = read_head(body)
-        features = read_features(head, body)
-    except WireError as error:
-        return refuse(worker, edge, 400, str(error), "invalid_request")
-    world, name = live.world, head.model
-    options = world.options.get(name)
-    if options is None or not (key.routes is None or name in key.routes):
-        message = f"the model `{name[:200]}` does not exist or this key may not use it; GET /v1/models lists them"
-        return refuse(worker, edge, 404, message, "model_not_found", param="model")
-    headers, clock = incoming.headers, live.clock
-    at_ms = clock.wall_ms()
-    request = Request(
-        request_id(at_ms, live.id_bytes()),
-        "chat",
-        options.route.name,
-        features,
-        received_ms,
-        received_ms + _deadline_ms(headers.get("x-stainless-read-timeout"), head, options.total_ms),
-        head.service_tier,
-        None if head.pointsman is UNSET else head.router.attempts,
-    )
-    snapshot = Snapshot(world.version, received_ms, live.random(), options.states_of(live.states), live.calm)
+    considered = consider(worker, edge, incoming)
+    if considered is None:
+        return None
+    head, name, case, routed, at_ms = considered
+    options, request, snapshot = case
     position = first(request, options, snapshot)
-    exchange = Exchange(worker, edge, incoming, head, (options, request, snapshot))
-    client_id = headers.get("x-request-id")
-    record = Admitted(
-        request, "" if client_id is None else client_id[:128].decode("latin-1"), at_ms, key.who, name, snapshot
-    )
+    exchange = Exchange(worker, edge, incoming, head, case)
+    session, tags = "", options.route.tags
+    if routed is not None:
+        exchange.routed, session, tags = routed, routed.session, (*tags, *head.router.tags)
+        position = position if routed.error is None else -1
+    given, key, clock = incoming.headers.get("x-request-id"), incoming.caller, worker.live.clock
+    assert isinstance(key, Key)
+    client_id = "" if given is None else given[:128].decode("latin-1")
+    record = Admitted(request, client_id, at_ms, key.who, name, snapshot, session, tags)
     try:
         worker.books.admit(record, exchange)
     except JournalError as error:
@@ -75,6 +73,60 @@ def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
     else:
         exchange.begin(position, clock.now_ms())
     return exchange
+
+
+def dry_run(worker: Worker, edge: Edge, incoming: Incoming) -> None:
+    """Answer POST /v1/route: the whole decision of a chat request, with nobody called and nothing booked."""
+    considered = consider(worker, edge, incoming)
+    if considered is None:
+        return
+    _, name, (options, request, snapshot), routed, _ = considered
+    plan, decision = decide(request, options, snapshot)
+    if routed is not None:
+        decision = on_trail(decision, routed)
+    reply(edge, 200, told(name, options, plan, decision))
+
+
+def consider(worker: Worker, edge: Edge, incoming: Incoming) -> Considered | None:
+    """Read a chat request and gather all that its decision needs; None when it was refused."""
+    live, body, key, headers = worker.live, incoming.body, incoming.caller, incoming.headers
+    received_ms = live.clock.now_ms()
+    assert isinstance(key, Key)
+    try:
+        head = read_head(body)
+        features = read_features(head, body)
+    except WireError as error:
+        refuse(worker, edge, 400, str(error), "invalid_request")
+        return None
+    world, name = live.world, head.model
+    options = world.named.get(name)
+    if options is None or not (key.routes is None or name in key.routes):
+        message = f"the model `{name[:200]}` does not exist or this key may not use it; GET /v1/models lists them"
+        refuse(worker, edge, 404, message, "model_not_found", param="model")
+        return None
+    at_ms = live.clock.wall_ms()
+    routed, detail = None, NO_DETAIL
+    if options.detailed or options.traits or head.pointsman is not UNSET:
+        if options.traits:
+            traits = read_traits(bytes(head.messages))
+            features = structs.replace(features, code=traits.code, language=traits.language, turns=traits.turns)
+        said = read_said(head, body, headers, world.policy.listener.rule_headers)
+        around = live.surroundings(len(worker.active))
+        routed = route(Asked(options, said, features, key, received_ms, at_ms), around)
+        options, detail = routed.trail.options, routed.detail
+    request = Request(
+        request_id(at_ms, live.id_bytes()),
+        "chat",
+        options.route.name,
+        features,
+        received_ms,
+        received_ms + _deadline_ms(headers.get("x-stainless-read-timeout"), head, options.total_ms),
+        head.service_tier,
+        None if head.pointsman is UNSET else head.router.attempts,
+    )
+    states = options.states_of(live.states)
+    snapshot = Snapshot(world.version, received_ms, live.random(), states, live.calm, detail)
+    return Considered(head, name, (options, request, snapshot), routed, at_ms)
 
 
 def _may(key: Key, route: str) -> bool:
@@ -105,7 +157,7 @@ def models(worker: Worker, edge: Edge, incoming: Incoming) -> None:
     """Answer GET /v1/models with the routes the caller may name, in OpenAI's shape."""
     key = incoming.caller
     assert isinstance(key, Key)
-    rows = [_model(worker, name) for name in worker.live.world.options if _may(key, name)]
+    rows = [_model(worker, name) for name in worker.live.world.named if _may(key, name)]
     reply(edge, 200, {"object": "list", "data": rows})
 
 
@@ -114,7 +166,7 @@ def model(worker: Worker, edge: Edge, incoming: Incoming) -> None:
     name = path_of(incoming).split("/models/", 1)[1]
     key = incoming.caller
     assert isinstance(key, Key)
-    if name not in worker.live.world.options or not _may(key, name):
+    if name not in worker.live.world.named or not _may(key, name):
         refuse(worker, edge, 404, f"the model `{name[:200]}` does not exist", "model_not_found", param="model")
         return
     reply(edge, 200, _model(worker, name))
@@ -170,6 +222,7 @@ def root(worker: Worker, edge: Edge, incoming: Incoming) -> None:
 OPEN = frozenset({"/", "/livez", "/readyz", "/health", "/metrics"})  # asked without a key: by probes and scrapers
 ROUTES: dict[tuple[bytes, str], Handler] = {
     (b"POST", "/chat/completions"): chat,
+    (b"POST", "/route"): dry_run,
     (b"GET", "/models"): models,
     (b"GET", "/models/{id}"): model,
     (b"GET", "/livez"): livez,

@@ -7,27 +7,31 @@ Its life: `begin` -> `_send` -> `booked` (the Admitted record is written) -> the
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from pointsman.core.chat import ChatRequest
-from pointsman.core.decide import decide
 from pointsman.core.entry import AttemptRow
 from pointsman.core.options import Options, Step
 from pointsman.core.outcome import CLASSES, Kind, Outcome
 from pointsman.core.request import Request
+from pointsman.core.routing import Routed, Stay
 from pointsman.core.run import Effect, Run, Send, Stop
 from pointsman.core.strategy import Snapshot
 from pointsman.core.usage import Usage
 from pointsman.dialects.base import WireError
-from pointsman.dialects.relay_request import Head
+from pointsman.dialects.edit import edited
+from pointsman.dialects.relay_request import Head, read_head
 from pointsman.gateway import answers
 from pointsman.gateway.attempt import Attempt, Pipe, estimated
 from pointsman.gateway.delivery import Delivery
 from pointsman.gateway.edge import Edge, Incoming
+from pointsman.gateway.kept import Kept
+from pointsman.gateway.ladder import answer_key, keeps_answers, step_down
 from pointsman.gateway.refusals import failure_body, failure_headers, in_the_way
-from pointsman.gateway.settlement import own_headers, settled_of
+from pointsman.gateway.settlement import decided_of, own_headers, settled_of
 from pointsman.gateway.shell import Shell
 from pointsman.gateway.upstream import Connection, RawHeaders, lower
-from pointsman.gateway.world import CALLER_DIALECT
+from pointsman.gateway.world import CALLER_DIALECT, Endpoint
 from pointsman.stores.journal import JournalError
 
 _OK = Outcome(Kind.OK, 200)
@@ -54,8 +58,10 @@ class Exchange:
     _timer: asyncio.TimerHandle | None = None
     _paused = False
     _booked = False
+    _kept: list[bytes] | None = None  # the stream so far, for the ladder
 
     def __init__(self, shell: Shell, edge: Edge, incoming: Incoming, head: Head, case: Case) -> None:
+        self.routed: Routed | None = None  # set when the route asked for more than its candidates
         self.shell = shell
         self.edge = edge
         self.incoming = incoming
@@ -76,8 +82,13 @@ class Exchange:
     def nobody(self, now_ms: float) -> None:
         """End at once: no deployment can be tried. The request is booked like any other, with no attempt."""
         self.decided_ms = now_ms
-        plan, _ = decide(self.request, self.options, self.snapshot)
-        self._fail(in_the_way(plan, self.request), now_ms)
+        error = None if self.routed is None else self.routed.error
+        if error is not None:
+            message = f"rule {error.index + 1} of `{self.options.label}` cannot be evaluated on this request: {error}"
+            self._fail(Outcome(Kind.RULE_FAILED, 0, message), now_ms)
+            return
+        plan, _ = decided_of(self)
+        self._fail(in_the_way(plan, self.request, self.options.label), now_ms)
 
     # --- Sender: what the books tell us
     def booked(self) -> None:
@@ -120,7 +131,7 @@ class Exchange:
         attempt = self.attempt = Attempt(step, endpoint, now_ms)
         self.due_ms = now_ms + step.ttft_ms
         if self.snapshot.states[step.position].ejections or self.rows:
-            self.shell.live.sending(step.deployment, self.due_ms)
+            self.shell.live.sending(self.world, step.deployment, self.due_ms)
         connection = None if fresh else endpoint.origin.take(now_ms)
         if connection is None:
             self._connecting = endpoint.origin.connect(self._connected)
@@ -138,9 +149,11 @@ class Exchange:
             self._call(result, attempt)
 
     def _call(self, connection: Connection, attempt: Attempt) -> None:
-        endpoint, incoming = attempt.endpoint, self.incoming
+        endpoint, incoming, edit = attempt.endpoint, self.incoming, attempt.step.edit
         try:
-            if endpoint.relays:
+            if edit is not None:
+                data = self._edited(endpoint, edited(incoming.body, edit))
+            elif endpoint.relays:
                 data = endpoint.relay(incoming.body, self.head, self.request.id, incoming.headers)
             else:
                 if self._chat is None:
@@ -153,12 +166,19 @@ class Exchange:
         if self.streams:
             attempt.open_pipe(show_usage=self.head.include_usage)
             self.delivery.drop()
+            self._kept = [] if self.options.last and keeps_answers(self) else None
         self._connection = connection
         if self._booked:
             connection.call(self, data)
         else:
             connection.sink = self  # ours, and told of its loss
             self._data = data
+
+    def _edited(self, endpoint: Endpoint, body: bytes) -> bytes:
+        """Return the whole HTTP request of a body that the route has changed."""
+        if endpoint.relays:
+            return endpoint.relay(body, read_head(body), self.request.id, self.incoming.headers)
+        return endpoint.translate(CALLER_DIALECT.decode_request(body), self.request.id)
 
     # --- Sink: what the connection tells us
     def on_reply(self, status: int, headers: RawHeaders, body: bytes) -> None:
@@ -195,6 +215,8 @@ class Exchange:
         if usage.source == "unknown":
             usage = estimated(self.request.features.input_tokens, len(body))
         now_ms = self.first_ms = attempt.answered_ms
+        if self.options.last and keeps_answers(self):
+            self._keep(body)
         self._end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, served), now_ms)
         answer = answers.unary(own_headers(self, now_ms, whole=True), body, close=self.incoming.close)
         self._settle(_OK, 200, now_ms, answer)
@@ -206,6 +228,8 @@ class Exchange:
         pipe = attempt.pipe
         assert pipe is not None
         out = pipe.feed(data)
+        if self._kept is not None:
+            self._kept.append(out)
         if delivery.committed:
             self.progress = True
             delivery.write(out)
@@ -228,6 +252,8 @@ class Exchange:
             connection.end_soon(self)
         if not self.delivery.committed:
             self._commit(b"")
+        if self._kept is not None:
+            self._keep(b"".join(self._kept))
         attempt, now_ms = self.attempt, self.shell.now_ms()
         assert attempt is not None
         usage = (
@@ -244,6 +270,8 @@ class Exchange:
         self._connection = None
         pipe = self._pipe()
         out, outcome = pipe.close()
+        if self._kept is not None:
+            self._kept.append(out)
         if self.delivery.committed:
             self.delivery.write(out)
         elif outcome.kind is Kind.OK or pipe.content:
@@ -291,23 +319,26 @@ class Exchange:
         run = self._run
         if run is None:
             # The same decision as `first` made, now whole: what follows the first is needed only here.
-            plan, _ = decide(self.request, self.options, self.snapshot)
+            plan, _ = decided_of(self)
             run = self._run = Run(plan)
             run.begin(self.decided_ms)
         run.committed = self.committed
         live = self.shell.live
-        self._apply(run.ended(outcome, now_ms, live.usable, live.draw(64)), now_ms)
+        self._apply(run.ended(outcome, now_ms, partial(live.usable, self.world), live.draw(64)), now_ms)
 
     def _end_attempt(self, attempt: Attempt, outcome: Outcome, now_ms: float) -> None:
         """Book the attempt and fold it into health."""
         self.attempt = None
-        self.rows.append(attempt.row(outcome, now_ms, self.incoming.ready_ms, self.request.service_tier))
+        row = attempt.row(outcome, now_ms, self.incoming.ready_ms, (self.request.service_tier, self.minute))
+        self.rows.append(row)
+        if self.routed is not None:
+            self._note(row, now_ms)
         self.upstream_ms += now_ms - attempt.started_ms
         answered_ms, tps = attempt.answered_ms, None
         if self.streams and now_ms - answered_ms > 20.0:
             tps = outcome.usage.output_tokens * 1000.0 / (now_ms - answered_ms)
         ttft_ms = (answered_ms or now_ms) - attempt.started_ms
-        self.shell.live.ended(attempt.step.deployment, outcome, now_ms, ttft_ms, tps)
+        self.shell.live.ended(self.world, attempt.step.deployment, outcome, now_ms, ttft_ms, tps)
 
     def _fail(self, outcome: Outcome, now_ms: float) -> None:
         """Tell the client that there is no answer, or that the one begun ends here; settle."""
@@ -315,17 +346,39 @@ class Exchange:
         if self.committed:
             self._settle(outcome, 200, now_ms, self.delivery.last(b"data: %b\n\n" % body))
             return
+        degraded = step_down(self, outcome) if self.options.last else None
+        if degraded is not None:
+            booked, status, rung, answer = degraded
+            self.first_ms = now_ms if booked.kind is Kind.DEGRADED else 0.0
+            self._settle(booked, status, now_ms, answer, rung.name)
+            return
         status = CLASSES[outcome.kind].status
         extra = own_headers(self, now_ms) + failure_headers(outcome, len(self.rows))
         self._settle(outcome, status, now_ms, answers.response(status, body, extra, close=self.incoming.close))
 
-    def _settle(self, outcome: Outcome, status: int, now_ms: float, answer: bytes) -> None:
+    def _note(self, row: AttemptRow, now_ms: float) -> None:
+        """Keep what later decisions of routes with limits of the day or stickiness look at."""
+        live, routed = self.shell.live, self.routed
+        assert routed is not None
+        if row.charge_nano > 0:
+            live.spending.add({self.options.label, self.head.model}, row.charge_nano, live.clock.wall_ms())
+        sticky = self.options.route.sticky
+        if sticky is not None and routed.stay_key and row.outcome == Kind.OK:
+            until_ms = now_ms + sticky.ttl_s * 1000.0
+            live.affinity.keep(routed.stay_key, Stay(row.deployment, until_ms, row.usage.input_tokens))
+
+    def _keep(self, answer: bytes) -> None:
+        """Keep a complete answer for when the ladder is needed."""
+        live = self.shell.live
+        live.answers.keep(answer_key(self), Kept(live.clock.wall_ms(), answer))
+
+    def _settle(self, outcome: Outcome, status: int, now_ms: float, answer: bytes, degraded: str = "") -> None:
         """Book the request, once; `answer` leaves when that is written."""
         if self.settled:
             return
         self.settled = True
         self.shell.active.discard(self)
-        self.shell.books.settle(settled_of(self, outcome, status, now_ms), self.edge, answer)
+        self.shell.books.settle(settled_of(self, outcome, status, now_ms, degraded), self.edge, answer)
 
     def _stop_waiting(self) -> None:
         """Cancel whatever the exchange waits for."""
@@ -386,6 +439,11 @@ class Exchange:
             self._fail(outcome, self.shell.now_ms())
 
     # --- small
+    @property
+    def minute(self) -> int:
+        """Return the minute of the UTC day whose prices hold; -1 when no price depends on it."""
+        return self.snapshot.detail.minute
+
     @property
     def committed(self) -> bool:
         """Tell whether content has reached the client."""

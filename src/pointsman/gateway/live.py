@@ -11,7 +11,13 @@ from pointsman.core.filters import health
 from pointsman.core.health import UNKNOWN, State, breaker, cooled, failed, is_calm, probing, succeeded
 from pointsman.core.ids import request_id
 from pointsman.core.outcome import Kind, Outcome
-from pointsman.gateway.world import World
+from pointsman.core.routing import Surroundings
+from pointsman.core.sketch import Sketch
+from pointsman.gateway.affinity import Affinity
+from pointsman.gateway.kept import Answers
+from pointsman.gateway.measured import Measured
+from pointsman.gateway.spending import Spending
+from pointsman.gateway.world import Place, World
 
 ENTROPY_BYTES = 4096
 
@@ -32,7 +38,11 @@ class Clock:
 
 
 class Live:
-    """Fold outcomes into states. States are kept by deployment name, so they survive a new World."""
+    """Fold outcomes into states, which a deployment keeps across Worlds as long as it is the same (Endpoint.place).
+
+    `states` stand in the order of the present World. What a request of an earlier World reports is looked up by place:
+    it is folded into that deployment's state, or into none if the deployment is gone, never into another's.
+    """
 
     def __init__(self, world: World, clock: Clock, seed: int, entropy: Callable[[int], bytes] = os.urandom) -> None:
         self.clock = clock
@@ -44,14 +54,31 @@ class Live:
         self.random: Callable[[], float] = self.chance.random
         self.states: list[State] = []
         self.calm = False  # no state speaks against a send; may be False too long, never True too long
+        self.affinity = Affinity()
+        self.answers = Answers()
+        self.spending = Spending()
+        self.measured = Measured((), [])
         self._groups: list[list[int]] = []
-        self.adopt(world, {})
+        self._index: dict[Place, int] = {}
+        self.adopt(world)
 
-    def adopt(self, world: World, kept: dict[str, State]) -> None:
-        """Take over a new World; deployments of the same name keep their state."""
+    def adopt(self, world: World) -> None:
+        """Take over a new World; deployments that are still the same keep their state."""
         deployments = world.policy.deployments
+        old = list(self._index)  # in the order of the states
+        kept = dict(zip(old, self.states, strict=True))
+        places = [endpoint.place for endpoint in world.endpoints]
         self.world = world
-        self.states = [kept.get(d.name, UNKNOWN) for d in deployments]
+        self._index = {place: i for i, place in enumerate(places)}
+        self.states = [kept.get(place, UNKNOWN) for place in places]
+        now_ms = self.clock.now_ms()
+        sketches = dict(zip(old, self.measured.sketches, strict=True))
+        self.measured = Measured(
+            [(d.wire.model, d.provider) for d in deployments],
+            [sketches.get(place) or Sketch(now_ms) for place in places],
+        )
+        self.spending.tracked = world.tracked
+        self.calm = False  # until a look tells better
         groups: dict[str, list[int]] = {}
         for i, d in enumerate(deployments):
             provider = world.policy.providers[d.provider]
@@ -76,21 +103,47 @@ class Live:
             now_ms = self.clock.now_ms()
             self.calm = all(is_calm(state, now_ms) for state in self.states)
 
-    def usable(self, deployment: int) -> bool:
-        """Tell whether the deployment's state lets a send through now."""
-        return not health(self.states[deployment], self.clock.now_ms())
+    def surroundings(self, active: int) -> Surroundings:
+        """Return what routing may ask of this worker; `active` requests are under way in it."""
+        world = self.world
+        return Surroundings(
+            world.options,
+            world.policy.listener.time_zone,
+            lambda: dict(zip(world.names, self.states, strict=True)),
+            active,
+            self.spending.total,
+            self.affinity.find,
+            self.random,
+        )
 
-    def sending(self, deployment: int, due_ms: float) -> None:
+    def refresh(self) -> None:
+        """Bring what was measured in the last minute into the states: called by the worker once a second."""
+        self.measured.refresh(self.states, self.clock.now_ms())
+        self.spending.exchange(self.clock.wall_ms())
+
+    def usable(self, world: World, deployment: int) -> bool:
+        """Tell whether the state of a World's deployment lets a send through now."""
+        at = self._at(world, deployment)
+        return at < 0 or not health(self.states[at], self.clock.now_ms())
+
+    def sending(self, world: World, deployment: int, due_ms: float) -> None:
         """Note that an attempt starts: to a half-open deployment it is the one probe, until `due_ms`."""
-        state = self.states[deployment]
-        if state.ejections:
-            self.states[deployment] = probing(state, due_ms)
+        at = self._at(world, deployment)
+        if at >= 0 and self.states[at].ejections:
+            self.states[at] = probing(self.states[at], due_ms)
 
-    def ended(self, deployment: int, outcome: Outcome, now_ms: float, ttft_ms: float, tps: float | None) -> None:
+    def ended(
+        self, world: World, deployment: int, outcome: Outcome, now_ms: float, ttft_ms: float, tps: float | None
+    ) -> None:
         """Fold the end of an attempt. A 429 cools the whole quota group (fault 16)."""
+        if world is not self.world:
+            deployment = self._at(world, deployment)
+            if deployment < 0:
+                return
         state = self.states[deployment]
         if outcome.kind is Kind.OK:
             self.states[deployment] = succeeded(state, now_ms, ttft_ms, tps)
+            self.measured.sketches[deployment].add(ttft_ms)
             return
         self.calm = False  # until a look tells better
         limits = self.world.limits
@@ -98,6 +151,10 @@ class Live:
         if outcome.kind is Kind.RATE_LIMITED:
             for member in self._groups[deployment]:
                 self.states[member] = cooled(self.states[member], now_ms, outcome.retry_after_ms)
+
+    def _at(self, world: World, deployment: int) -> int:
+        """Return where the state of a World's deployment stands now; -1: the deployment is gone."""
+        return deployment if world is self.world else self._index.get(world.endpoints[deployment].place, -1)
 
     def health(self) -> dict[str, str]:
         """Return each deployment's breaker state by name."""

@@ -14,8 +14,10 @@ OWN_WORDS = {
     Kind.NOT_FOUND: "the provider does not know the model the router asked for",
     Kind.UNTRUSTED: "the provider's certificate cannot be verified",
 }
+SLOW_WAIT_MS = 5_000  # for a deployment to be measured as faster
+
 # Ends that another try of the client meets again.
-_NO_USE = frozenset({*OWN_WORDS, Kind.DEADLINE})
+_NO_USE = frozenset({*OWN_WORDS, Kind.DEADLINE, Kind.SPENT, Kind.RULE_FAILED})
 
 
 def failure_body(outcome: Outcome, request_id: str) -> bytes:
@@ -26,13 +28,13 @@ def failure_body(outcome: Outcome, request_id: str) -> bytes:
     return answers.error_body(message, kind.type, kind.code, origin=origin, request_id=request_id)
 
 
-def failure_headers(outcome: Outcome, attempts: int) -> str:
+def failure_headers(outcome: Outcome, attempts: int, status: int = 0) -> str:
     """Return the headers that tell an SDK whether, and when, to try again.
 
     `x-should-retry: false` when our own tries are spent, or when nobody can be tried; a 429 that met no other deployment is
-    left to the SDK, which waits as `retry-after` says.
+    left to the SDK, which waits as `retry-after` says. `status` is that of the answer, when it is not the outcome's own.
     """
-    status = CLASSES[outcome.kind].status
+    status = status or CLASSES[outcome.kind].status
     lines = ""
     if status in (429, 503):
         wait_ms = outcome.retry_after_ms if outcome.retry_after_ms is not None else 1_000
@@ -42,19 +44,27 @@ def failure_headers(outcome: Outcome, attempts: int) -> str:
     return lines
 
 
-def in_the_way(plan: Plan, request: Request) -> Outcome:
-    """Return the Outcome of a request for which no deployment could be tried."""
+def in_the_way(plan: Plan, request: Request, route: str) -> Outcome:
+    """Return the Outcome of a request for which no deployment could be tried. `route` is its name as the operator wrote
+    it."""
     if plan.wait_ms:
         kind = Kind.RATE_LIMITED if plan.refused == "cooling" else Kind.OVERLOADED
-        message = f"no deployment of `{request.route}` can be tried now ({plan.refused})"
+        message = f"no deployment of `{route}` can be tried now ({plan.refused})"
         return Outcome(kind, 0, message, int(plan.wait_ms))
     features = request.features
     if plan.refused == "context":
-        message = f"about {features.input_tokens} input tokens do not fit any model of `{request.route}`"
+        message = f"about {features.input_tokens} input tokens do not fit any model of `{route}`"
         return Outcome(Kind.CONTEXT_LENGTH, 0, message)
+    if plan.refused == "slow":
+        message = f"every deployment of `{route}` is slower now than its limit ttft_ms_p95"
+        return Outcome(Kind.OVERLOADED, 0, message, SLOW_WAIT_MS)
+    if plan.refused == "spent":
+        return Outcome(Kind.SPENT, 0, f"`{route}` has used up its limit usd_per_day; it opens again at 00:00 UTC")
     wants = {
-        "capability": f"no model of `{request.route}` is known to take: {', '.join(names_of(features.needs))}",
-        "output": f"no model of `{request.route}` gives {features.output_tokens} output tokens",
-        "unpriced": f"`{request.route}` forbids models whose price is unknown",
+        "capability": f"no model of `{route}` is known to take: {', '.join(names_of(features.needs))}",
+        "output": f"no model of `{route}` gives {features.output_tokens} output tokens",
+        "unpriced": f"`{route}` forbids models whose price is unknown",
+        "cost": f"every model of `{route}` is predicted to cost more than its limit usd_per_request",
+        "quality": f"no model of `{route}` that can be tried has the quality it asks for",
     }
-    return Outcome(Kind.UNSUPPORTED, 0, wants.get(plan.refused, f"no deployment of `{request.route}`: {plan.refused}"))
+    return Outcome(Kind.UNSUPPORTED, 0, wants.get(plan.refused, f"no deployment of `{route}`: {plan.refused}"))

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pointsman.core.entry import Settled, total_of
+from pointsman.core.decide import Decision, Plan, decide
+from pointsman.core.entry import Settled, on_trail, total_of
+from pointsman.core.explain import sentences
 from pointsman.core.outcome import Outcome
+from pointsman.core.policy import Rung
 from pointsman.core.pricing import usd_exact
 
 if TYPE_CHECKING:
     from pointsman.gateway.exchange import Exchange
 
 
-def settled_of(exchange: Exchange, outcome: Outcome, status: int, now_ms: float) -> Settled:
+def settled_of(exchange: Exchange, outcome: Outcome, status: int, now_ms: float, degraded: str = "") -> Settled:
     """Return the Settled record of an exchange that ends now. Times in it count from the receipt of the request."""
+    if not degraded and exchange.step is not None and exchange.step.tier:
+        degraded = exchange.options.options[exchange.step.position].rung
     ready_ms, request = exchange.incoming.ready_ms, exchange.request
     return Settled(
         request.id,
         exchange.shell.live.clock.wall_ms(),
-        request.route,
+        exchange.options.label,
         outcome.kind,
         status,
         tuple(exchange.rows),
@@ -27,6 +32,7 @@ def settled_of(exchange: Exchange, outcome: Outcome, status: int, now_ms: float)
         exchange.first_ms and exchange.first_ms - ready_ms,
         now_ms - ready_ms,
         exchange.upstream_ms,
+        degraded,
     )
 
 
@@ -38,14 +44,55 @@ def own_headers(exchange: Exchange, now_ms: float, *, whole: bool = False) -> st
         attempts += 1
         overhead_ms -= now_ms - attempt.started_ms
     position = -1 if exchange.step is None else exchange.step.position
-    same = exchange.world.own_headers(exchange.options, position, attempts)
-    ids = exchange.request.id
-    given = incoming.headers.get("x-request-id")
-    if given is not None:
-        ids = f"{given.decode('latin-1')}\r\nx-pointsman-id: {ids}"
+    routed = exchange.routed
+    if routed is None:
+        same = exchange.world.own_headers(exchange.options, position, attempts)
+    else:
+        same = exchange.world.routed_headers(routed.trail, position, attempts) + why(exchange)
+    ids = _ids(exchange)
     cost = ""
     if whole:
         rows = exchange.rows
         nano = rows[0].charge_nano if len(rows) == 1 else total_of(rows)[0]
         cost = f"x-pointsman-cost-usd: {usd_exact(nano)}\r\n" if nano >= 0 else ""
     return f"x-request-id: {ids}\r\n{same}{cost}x-pointsman-overhead-ms: {overhead_ms:.2f}\r\n"
+
+
+def ladder_headers(exchange: Exchange, rung: Rung) -> str:
+    """Return the response headers of an answer that the ladder gave."""
+    incoming, now_ms = exchange.incoming, exchange.shell.now_ms()
+    rows, options = exchange.rows, exchange.options
+    overhead_ms = now_ms - incoming.ready_ms - exchange.upstream_ms
+    nano = total_of(rows)[0]
+    values = {
+        "route": options.label,
+        "attempts": str(len(rows)),
+        "cache": "stale" if rung.cached_s is not None else "off",
+        "degraded": rung.name,
+        "reason": f"degraded:{rung.name}",
+        "config": exchange.world.version,
+    }
+    if nano >= 0:
+        values["cost-usd"] = usd_exact(nano)
+    values["overhead-ms"] = f"{overhead_ms:.2f}"
+    lines = "".join(f"x-pointsman-{name}: {value}\r\n" for name, value in values.items())
+    return f"x-request-id: {_ids(exchange)}\r\n{lines}{why(exchange)}"
+
+
+def why(exchange: Exchange) -> str:
+    """Return the header with the long reason, if the request asked for it."""
+    if not exchange.head.router.explain:
+        return ""
+    _, decision = decided_of(exchange)
+    return f"x-pointsman-why: {' '.join(sentences(decision)).encode('ascii', 'replace').decode()}\r\n"
+
+
+def decided_of(exchange: Exchange) -> tuple[Plan, Decision]:
+    """Return the whole decision of an exchange, of which only the first candidate was needed so far."""
+    plan, decision = decide(exchange.request, exchange.options, exchange.snapshot)
+    return plan, decision if exchange.routed is None else on_trail(decision, exchange.routed)
+
+
+def _ids(exchange: Exchange) -> str:
+    own, given = exchange.request.id, exchange.incoming.headers.get("x-request-id")
+    return own if given is None else f"{given.decode('latin-1')}\r\nx-pointsman-id: {own}"

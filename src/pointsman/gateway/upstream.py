@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 import httptools
+import msgspec
 
 from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.policy import Limits
@@ -254,13 +255,12 @@ class Origin:
         if connection in self._idle:
             self._idle.remove(connection)
 
-    def close(self) -> None:
-        """Close idle connections; those at work close when their call ends."""
+    def retire(self) -> None:
+        """Close idle connections, and each other one when its call ends: no later World sends here."""
+        self.limits = msgspec.structs.replace(self.limits, upstream_idle_per_host=0)
         for connection in self._idle:
             connection.transport.close()
         self._idle.clear()
-        for task in self._connecting:
-            task.cancel()
 
     async def _connect(self, ready: Callable[[Connection | Outcome], None]) -> None:
         if self.open >= self.limits.upstream_connections_per_host:

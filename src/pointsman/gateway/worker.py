@@ -1,8 +1,9 @@
 """Worker: one data-plane process: listens, dispatches, sweeps the limits, drains.
 
 Started by the supervisor as `python -m pointsman.gateway.worker`. On standard input it reads one line of JSON (Start), then
-the encoded policy, then nothing more: end of file means that the supervisor is gone, and the worker drains. On standard
-output it writes `ready` once it listens.
+the encoded policy; then, whenever the config has changed, a frame with the new one (`config/transport.py:Frames`). End of
+file means that the supervisor is gone, and the worker drains. On standard output it writes `ready` once it listens, and
+`adopted VERSION` or `refused REASON` for each new policy.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from pathlib import Path
 import msgspec
 
 from pointsman.config import transport
+from pointsman.config.transport import Frames
 from pointsman.core.keys import digest
+from pointsman.core.policy import Policy
 from pointsman.gateway.answers import Refused, refusal
 from pointsman.gateway.books import Books
 from pointsman.gateway.edge import WANTED, WANTED_OPEN, Edge, Incoming, Work
@@ -34,6 +37,8 @@ SWEEP_S = 0.05  # how exact the limits of exchanges are
 EDGE_SWEEP_S = 0.5  # how exact the limits of client connections are
 PUBLISH_S = 1.0  # how old the counters of other workers are in a scrape
 SHUTDOWN_GRACE_S = 2.0  # for the last bytes to leave
+PIPE_BYTES = 1 << 20  # read from the supervisor at a time
+PIPE_LINE_CHARACTERS = 500  # told to it in one line
 
 
 class Start(msgspec.Struct):
@@ -88,13 +93,13 @@ class Worker:
         if key:
             caller = world.keys.get(digest(key))
             if caller is not None:
-                incoming.caller = caller
+                incoming.caller, incoming.generation = caller, self.generation
                 return None
         if world.open:
             if world.local_only and not is_local(headers):
                 message = "without keys the router serves this machine's own programs only, not what a web page sends"
                 return self.refusal(403, message, "not_local", incoming=incoming, close=close)
-            incoming.caller = LOCAL
+            incoming.caller, incoming.generation = LOCAL, self.generation
             return None
         if incoming.target not in CHAT_TARGETS and path_of(incoming) in OPEN:
             return None
@@ -121,6 +126,19 @@ class Worker:
         return refusal(why, request_id=self.live.new_id(), client_id=given, close=close)
 
     # --- life
+    def adopt(self, policy: Policy) -> None:
+        """Serve another config version from the next request on: build its World whole, then swap. What is under way
+        keeps the World it began with. Raise OSError when a CA file cannot be used."""
+        live, before = self.live, self.live.world
+        world = World(policy, live.clock.now_ms, before)
+        live.adopt(world)
+        self.limits, self.generation = world.limits, world
+        self.wanted = WANTED_OPEN if world.local_only else WANTED
+        self.books.journal.set_bounds(world.limits.journal_segment_bytes, world.limits.journal_bytes)
+        for place, origin in before.origins.items():
+            if world.origins.get(place) is not origin:
+                origin.retire()
+
     async def listen(self) -> None:
         """Open the listener: SO_REUSEPORT, so that each worker has its own queue."""
         listener = self.live.world.policy.listener
@@ -204,6 +222,7 @@ class Worker:
     def _own_metrics(self) -> Metrics:
         metrics = self.books.metrics
         metrics.count()
+        metrics.config = {self.live.world.version: 1}
         metrics.active, metrics.connections = len(self.active), len(self.edges)
         metrics.breakers = {name: BREAKER_VALUES[state] for name, state in self.live.health().items()}
         return metrics
@@ -211,6 +230,7 @@ class Worker:
     def _publish(self) -> None:
         """Write our counters for the other workers and the control process."""
         asyncio.get_running_loop().call_later(PUBLISH_S, self._publish)
+        self.live.refresh()
         data = msgspec.msgpack.encode(self._own_metrics())
         if data == self._published:
             return
@@ -230,7 +250,7 @@ async def serve(worker: Worker) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.drain)
     await worker.listen()
-    loop.add_reader(0, _watch_supervisor, worker)
+    loop.add_reader(0, _hear_supervisor, worker, Frames())
     os.write(1, b"ready\n")
     gc.collect()
     gc.freeze()  # what lives from here to the end is not walked again
@@ -250,10 +270,20 @@ async def _flush(worker: Worker) -> None:
         await asyncio.sleep(SWEEP_S)
 
 
-def _watch_supervisor(worker: Worker) -> None:
-    if not os.read(0, 4096):
+def _hear_supervisor(worker: Worker, frames: Frames) -> None:
+    """Take what the supervisor's pipe has now, and adopt the newest policy that is whole."""
+    data = os.read(0, PIPE_BYTES)
+    if not data:
         asyncio.get_running_loop().remove_reader(0)
         worker.drain()
+        return
+    for encoded in frames.feed(data):
+        try:
+            worker.adopt(transport.decode(encoded))
+            said = f"adopted {worker.live.world.version}"
+        except Exception as error:  # noqa: BLE001  whatever is wrong with this one, the World before goes on
+            said = f"refused {' '.join(str(error).split()) or type(error).__name__}"
+        os.write(1, said[:PIPE_LINE_CHARACTERS].encode() + b"\n")
 
 
 def _read_exactly(fd: int, size: int) -> bytes:
@@ -278,12 +308,14 @@ def main() -> None:
     import uvloop
 
     os.umask(0o077)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's affair, also when sent to all of us
     start = msgspec.json.decode(_read_line(0), type=Start)
     policy = transport.decode(_read_exactly(0, start.policy_bytes))
     data = Path(start.data)
     (data / "run").mkdir(parents=True, exist_ok=True)
     clock = Clock()
     live = Live(World(policy, clock.now_ms), clock, int.from_bytes(os.urandom(16)))
+    live.spending.open(data / "run", start.number)
     limits = policy.limits
     incarnation = f"{clock.wall_ms():012x}-{start.number}-{os.getpid()}"
     journal = Journal(data / "journal", incarnation, limits.journal_segment_bytes, limits.journal_bytes)

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from pointsman import __version__
+from pointsman.config.expressions import ruleset
 from pointsman.core.chat import ChatRequest
 from pointsman.core.options import Options, options_of
 from pointsman.core.policy import Deployment, Key, Limits, Policy, Provider
+from pointsman.core.resolve import Trail
 from pointsman.dialects.base import AUTH_STYLES, Dialect, auth_header
 from pointsman.dialects.registry import DIALECTS
 from pointsman.dialects.relay_request import Head, splice, spliced_model
@@ -21,6 +23,9 @@ CALLER_DIALECT = DIALECTS["openai"]  # the wire that clients speak to us
 _KEY_HEADERS = frozenset(header for header, _ in AUTH_STYLES.values())
 PASSED_HEADERS = ("openai-beta", "traceparent")  # of the client, when the wires are the same
 LOCAL = Key(name="local", digest=b"")  # who a loopback caller is while no keys are configured
+DAY_FACTS = frozenset({"budget.day_usd", "budget.day_used"})
+OriginKey = tuple[str, str, int, str]  # scheme, host, port, CA file
+Place = tuple[object, ...]  # what makes a deployment the same in two Worlds
 
 
 class Endpoint:
@@ -32,6 +37,9 @@ class Endpoint:
         self.origin = origin
         self.dialect: Dialect = DIALECTS[provider.dialect]
         self.relays = provider.dialect == "openai"
+        # Its name, whom it calls and as whom: what was measured of another server or account says nothing of this one.
+        called = (provider.dialect, provider.base_url, provider.path, provider.auth, provider.api_key, provider.ca_file)
+        self.place: Place = (deployment.name, deployment.wire.model, *called, *sorted(provider.headers.items()))
         self._model = spliced_model(deployment.wire)
         self._heads = (self._head(stream=False), self._head(stream=True))
 
@@ -81,17 +89,33 @@ class World:
         self.policy = policy
         self.version = policy.version
         self.limits: Limits = policy.limits
-        self.origins: dict[tuple[str, str, int, str], Origin] = dict(before.origins) if before is not None else {}
+        self.origins: dict[OriginKey, Origin] = {}
+        self.trusts: dict[str, ssl.SSLContext] = {}  # by CA file
+        self._before = before
         self.endpoints = tuple(self._endpoint(d, clock) for d in policy.deployments)
-        self.options: dict[str, Options] = options_of(policy, STRATEGIES)
+        del self._before  # Worlds must not hold each other
+        self.options: dict[str, Options] = options_of(policy, STRATEGIES, ruleset)
         self.keys = {key.digest: key for key in policy.keys}
         self.open = policy.listener.insecure_open
         self.local_only = self.open and is_loopback(policy.listener.host)
-        self._own_headers: dict[tuple[str, int, int], str] = {}
+        self.named = {name: one for name, one in self.options.items() if not one.route.hidden}  # what clients may write
+        self.names = tuple(d.name for d in policy.deployments)
+        self.tracked = frozenset(
+            one.label
+            for one in self.options.values()
+            if (one.bounds is not None and one.bounds.nano_per_day is not None) or one.facts & DAY_FACTS
+        )
+        self._own_headers: dict[tuple[object, ...], str] = {}
         self._first_headers = {
             name: [self._made_headers(options, p, 1) for p in options.positions]
             for name, options in self.options.items()
         }
+
+    def routed_headers(self, trail: Trail, position: int, attempts: int) -> str:
+        """Return what `own_headers` does for a request that came here by rules or a split: the way and the arm are told."""
+        if not trail.path:
+            return self.own_headers(trail.options, position, attempts)
+        return self._made_headers(trail.options, position, attempts, trail)
 
     def own_headers(self, options: Options, position: int, attempts: int) -> str:
         """Return the response headers that are the same for every answer of this candidate after so many attempts;
@@ -100,16 +124,22 @@ class World:
             return self._first_headers[options.route.name][position]
         return self._made_headers(options, position, attempts)
 
-    def _made_headers(self, options: Options, position: int, attempts: int) -> str:
-        key = (options.route.name, position, attempts)
+    def _made_headers(self, options: Options, position: int, attempts: int, trail: Trail | None = None) -> str:
+        path, arm = ((), "") if trail is None else (trail.path, trail.arm)
+        key = (options.route.name, position, attempts, *path)
         known = self._own_headers.get(key)
         if known is None:
-            values = {"route": options.route.name, "config": self.version, "cache": "off", "degraded": "no"}
+            values = {"route": options.label, "config": self.version, "cache": "off", "degraded": "no"}
             values["reason"] = "nobody"
             if position >= 0:
                 option = options.options[position]
                 values |= {"deployment": option.name, "model": self.policy.deployments[option.deployment].wire.model}
                 values["reason"] = option.reason if attempts <= 1 else f"failover:{option.name}"
+                values["degraded"] = option.rung or "no"
+            if path:
+                values["reason"] = f"{', '.join(path)}, {values['reason']}"
+            if arm:
+                values["arm"] = arm
             values["attempts"] = str(attempts)
             known = "".join(f"x-pointsman-{k}: {v}\r\n" for k, v in values.items())
             known = self._own_headers[key] = known.encode("latin-1", "replace").decode("latin-1")
@@ -122,9 +152,19 @@ class World:
         port = url.port or (443 if secure else 80)
         place = (url.scheme, url.hostname or "", port, provider.ca_file)
         if place not in self.origins:
-            context = _trust(provider.ca_file) if secure else None
-            self.origins[place] = Origin((url.hostname or "", port), context, self.limits, clock)
+            context = self._context(provider.ca_file) if secure else None
+            known = None if self._before is None else self._before.origins.get(place)
+            if known is None or known.limits != self.limits:
+                known = Origin((url.hostname or "", port), context, self.limits, clock)
+            self.origins[place] = known
         return Endpoint(deployment, provider, self.origins[place])
+
+    def _context(self, ca_file: str) -> ssl.SSLContext:
+        """Return the TLS context of a CA file, that of the World before if it had one: reading the system's anchors is
+        the dearest part of building a World."""
+        context = self.trusts.get(ca_file) or (self._before and self._before.trusts.get(ca_file)) or _trust(ca_file)
+        self.trusts[ca_file] = context
+        return context
 
 
 def _trust(ca_file: str) -> ssl.SSLContext:

@@ -33,6 +33,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "pointsman_journal_errors_total": ("counter", "Records the journal could not take."),
     "pointsman_journal_waiting_bytes": ("gauge", "Journal not yet taken into the ledger."),
     "pointsman_workers": ("gauge", "Workers whose counters are in this scrape."),
+    "pointsman_config_workers": ("gauge", "Of these, workers that serve a config version."),
 }
 BREAKER_VALUES = {"closed": 0, "half_open": 1, "open": 2, "cooling": 3}
 
@@ -53,6 +54,7 @@ class Metrics(msgspec.Struct):
     active: int = 0
     connections: int = 0
     breakers: dict[str, int] = {}
+    config: dict[str, int] = {}  # version -> workers that serve it
     noted: list[Settled] = []  # finished requests not yet counted
 
     def count(self) -> None:
@@ -104,7 +106,7 @@ def merge(parts: Iterable[Metrics]) -> tuple[Metrics, int]:
     total, workers = Metrics(), 0
     for part in parts:
         workers += 1
-        for name in ("requests", "refused", "attempts", "unpriced"):
+        for name in ("requests", "refused", "attempts", "unpriced", "config"):
             mine = getattr(total, name)
             for key, value in getattr(part, name).items():
                 mine[key] = mine.get(key, 0) + value
@@ -132,6 +134,7 @@ def render(m: Metrics, workers: int, journal_bytes: int) -> bytes:
     _counters(rows["pointsman_attempts_total"], "route", m.attempts)
     _counters(rows["pointsman_unpriced_total"], "deployment", m.unpriced)
     _counters(rows["pointsman_breaker_state"], "deployment", m.breakers)
+    _counters(rows["pointsman_config_workers"], "version", m.config)
     for deployment, (given, made) in sorted(m.tokens.items()):
         rows["pointsman_tokens_total"].append(f"{_labels(deployment=deployment, direction='input')} {given}")
         rows["pointsman_tokens_total"].append(f"{_labels(deployment=deployment, direction='output')} {made}")

@@ -80,6 +80,10 @@ class Journal:
             self._write(b"".join(self._later))
             self._later.clear()
 
+    def set_bounds(self, segment_bytes: int, bound_bytes: int) -> None:
+        """Take over other bounds, from the next record on."""
+        self._segment_bytes, self._bound_bytes = segment_bytes, bound_bytes
+
     def check_bound(self) -> None:
         """Set `full` from the bytes that wait for the pump. Called now and then, not for every record."""
         self.full = waiting_bytes(self.folder) > self._bound_bytes

@@ -20,7 +20,7 @@ Row = tuple[object, ...]
 RECOVERED = "recovered"  # the outcome of a request whose worker died before it settled
 ADMISSION_LOST = "admission lost"  # the reason of a row whose Admitted record was damaged
 MESSAGE_CHARACTERS = 500  # kept of a provider's error message
-NO_ERROR = ("ok", "client_gone")  # outcomes that are nobody's failure
+NO_ERROR = ("ok", "client_gone", "degraded")  # outcomes that no client saw as a failure
 
 
 def _columns(text: str) -> tuple[str, ...]:
@@ -37,6 +37,7 @@ REQUEST_COLUMNS = (
     *TOKEN_COLUMNS,
     *_columns("charge_nano charge_state hold_nano price_version config_version reason probability"),
     *_columns("queue_us decide_us connect_us ttft_us total_us overhead_us recovered"),
+    *_columns("path arm arm_probability degraded session tags"),
 )
 ATTEMPT_COLUMNS = (
     *_columns("request_id n deployment provider model served_model outcome status"),
@@ -62,6 +63,9 @@ GROUPS = {
     "served": "served_model",
     "kind": "kind",
     "config": "config_version",
+    "arm": "arm",
+    "degraded": "degraded",
+    "session": "session",
 }
 MOST_GROUPS = 2  # columns in one grouping
 
@@ -208,7 +212,7 @@ def request_row(admitted: Admitted | None, settled: Settled, decided: Decided | 
         served = (planned, place.provider, place.model, "")
         price_version, connect_us = place.price_version, 0
     return (
-        *(_asked(admitted) if admitted is not None else _lost(settled)),
+        *(_asked(admitted, settled.route) if admitted is not None else _lost(settled)),
         decided.decision.strategy if decided is not None else "",
         planned,
         *served,
@@ -226,6 +230,9 @@ def request_row(admitted: Admitted | None, settled: Settled, decided: Decided | 
         _us(settled.ended_ms),
         _us(settled.ended_ms - settled.upstream_ms),
         0,
+        *_routed(admitted, decided),
+        settled.degraded,
+        *_labels(admitted),
     )
 
 
@@ -235,7 +242,7 @@ def recovered_row(admitted: Admitted, decided: Decided | None, places: Places) -
     place = places.get(planned, NO_PLACE)
     hold_nano = decided.hold_nano if decided is not None else -1
     return (
-        *_asked(admitted),
+        *_asked(admitted, decided.decision.route if decided is not None else admitted.request.route),
         decided.decision.strategy if decided is not None else "",
         planned,
         planned,
@@ -251,6 +258,9 @@ def recovered_row(admitted: Admitted, decided: Decided | None, places: Places) -
         *_reckoned(admitted, decided, place.price_version),
         *_NO_TIMES,
         1,
+        *_routed(admitted, decided),
+        "",
+        *_labels(admitted),
     )
 
 
@@ -292,10 +302,25 @@ _SOURCES: tuple[Literal["measured", "estimated", "unknown"], ...] = ("measured",
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def _asked(a: Admitted) -> Row:
-    """Return the columns `id` to `route`."""
+def _asked(a: Admitted, route: str) -> Row:
+    """Return the columns `id` to `route`, which is the one that decided, as the operator named it."""
     r, day = a.request, day_of(a.at_ms // DAY_MS)
-    return (r.id, a.client_id, a.at_ms, day, *a.caller, r.kind, int(r.features.stream), a.asked_model, r.route)
+    return (r.id, a.client_id, a.at_ms, day, *a.caller, r.kind, int(r.features.stream), a.asked_model, route)
+
+
+def _routed(admitted: Admitted | None, decided: Decided | None) -> Row:
+    """Return the columns `path` to `arm_probability`."""
+    if admitted is None or decided is None:
+        return ("", "", None)
+    d = decided.decision
+    return (", ".join(d.path), d.arm, d.arm_probability if d.arm else None)
+
+
+def _labels(admitted: Admitted | None) -> Row:
+    """Return the columns `session` and `tags`; tags with a comma on both sides, so that one is found by `,tag,`."""
+    if admitted is None:
+        return ("", "")
+    return (admitted.session, f",{','.join(admitted.tags)}," if admitted.tags else "")
 
 
 def _lost(s: Settled) -> Row:

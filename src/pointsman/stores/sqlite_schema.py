@@ -104,7 +104,18 @@ CREATE TABLE marks (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1,)
+# path: rules and arms taken to the route; arm: route/arm of the split, its probability NULL without one; degraded: the
+# ladder's rung that answered; tags: `,tag,tag,`.
+_V2 = """
+ALTER TABLE requests ADD COLUMN path TEXT NOT NULL DEFAULT '';
+ALTER TABLE requests ADD COLUMN arm TEXT NOT NULL DEFAULT '';
+ALTER TABLE requests ADD COLUMN arm_probability REAL;
+ALTER TABLE requests ADD COLUMN degraded TEXT NOT NULL DEFAULT '';
+ALTER TABLE requests ADD COLUMN session TEXT NOT NULL DEFAULT '';
+ALTER TABLE requests ADD COLUMN tags TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2)
 
 
 def _insert(table: str, columns: tuple[str, ...]) -> str:
@@ -134,7 +145,7 @@ _SUMS = """
     COUNT(*), SUM(input_tokens), SUM(output_tokens), SUM(cache_read_tokens),
     SUM(CASE WHEN charge_state = 'measured' THEN charge_nano END),
     SUM(CASE WHEN charge_state = 'estimated' THEN charge_nano END),
-    SUM(charge_nano IS NULL), SUM(outcome NOT IN (?, ?)),
+    SUM(charge_nano IS NULL), SUM(outcome NOT IN (?, ?, ?)),
     SUM(attempts > 1 AND deployment <> planned AND planned <> ''), SUM(recovered), percentiles(ttft_us)
     FROM requests WHERE at_ms >= ?"""
 assert _SUMS.count("?") == len(NO_ERROR) + 1

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 
-from pointsman.core.options import Options, predicted_nano
+from pointsman.core.options import Options, costs_nano
 from pointsman.core.request import Features
 from pointsman.core.strategy import Ranking, Snapshot
 from pointsman.strategies.registry import strategy
 
 
-@strategy("cheapest")
+@strategy("cheapest", by_cost=True)
 def cheapest(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> Ranking:
     """Take the candidate with the lowest predicted cost; the operator's order breaks ties, unknown prices come last.
     Score: nano-dollars predicted; infinite when unpriced."""
-    tokens_in, tokens_out = features.input_tokens, features.predicted_output_tokens
-    costs = {p: predicted_nano(options.options[p].price, tokens_in, tokens_out) for p in eligible}
-    scores = {p: math.inf if cost < 0 else float(cost) for p, cost in costs.items()}
+    costs = zip(eligible, costs_nano(options, eligible, features, snapshot), strict=True)
+    scores = {p: math.inf if cost < 0 else float(cost) for p, cost in costs}
     order = tuple(sorted(eligible, key=scores.__getitem__))
     return Ranking(order, (1.0,) + (0.0,) * (len(order) - 1), tuple([scores[p] for p in order]))

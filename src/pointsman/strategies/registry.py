@@ -11,11 +11,11 @@ from pointsman.core.strategy import Draw, Rank, Snapshot, Strategy
 STRATEGIES: dict[str, Strategy] = {}
 
 
-def strategy(name: str, draw: Draw | None = None) -> Callable[[Rank], Rank]:
+def strategy(name: str, draw: Draw | None = None, *, by_cost: bool = False) -> Callable[[Rank], Rank]:
     """Register a ranking function under the name that routes write in `strategy:`.
 
-    `draw` returns the first of the order for less work; without it the ranking is made. Raise ValueError when the name
-    is taken.
+    `draw` returns the first of the order for less work; without it the ranking is made. `by_cost`: it weighs what
+    `core.options.cost_nano` predicts. Raise ValueError when the name is taken.
     """
 
     def register(rank: Rank) -> Rank:
@@ -25,7 +25,7 @@ def strategy(name: str, draw: Draw | None = None) -> Callable[[Rank], Rank]:
         def ranked_first(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> int:
             return rank(options, eligible, features, snapshot).order[0]
 
-        STRATEGIES[name] = Strategy(name, rank, draw or ranked_first)
+        STRATEGIES[name] = Strategy(name, rank, draw or ranked_first, by_cost)
         return rank
 
     return register

@@ -1,0 +1,150 @@
+"""Route schema: the YAML face of `routes`: candidates, rules, splits, the ladder, objectives and demands."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from pointsman.config.fields import (
+    Candidate,
+    Duration,
+    Milliseconds,
+    Name,
+    Number,
+    Positive,
+    Prose,
+    Section,
+    Share,
+    Text,
+    Tokens,
+    Usd,
+    Whole,
+    mapping_or,
+    setting,
+)
+from pointsman.core.policy import Unit
+
+Demand = Literal["ttft_ms_p95", "usd_per_request", "quality_floor", "usd_per_day"]
+Weight = Annotated[Number, Field(ge=0, le=1_000_000)]
+
+
+class Timeouts(Section):
+    """Waits of a route; what is left out is taken from `limits`."""
+
+    ttft_ms: Milliseconds | None = setting("Wait for the first content of an attempt.")
+    idle_ms: Milliseconds | None = setting("Wait between two pieces of a stream.")
+    total_ms: Milliseconds | None = setting("Wait for the whole answer, over all attempts.")
+
+
+class Objective(Section):
+    """What the route aims at: weights of quality, speed and price, which need not sum to anything."""
+
+    quality: Weight = setting("Weight of the quality, 0 to 1.", 0.0)
+    latency: Weight = setting("Weight of the time to the last token.", 0.0)
+    cost: Weight = setting("Weight of the price of the request.", 0.0)
+    half_usd: Positive = setting("The price that scores a half.", 0.01)
+    half_ms: Positive = setting("The time in milliseconds that scores a half.", 3_000.0)
+
+
+class RouteLimits(Section):
+    """What the route demands of a candidate for each request."""
+
+    ttft_ms_p95: Positive | None = setting("Most milliseconds to the first token, 95th percentile of the last minute.")
+    usd_per_request: Usd | None = setting("Most USD that a request is predicted to cost.")
+    usd_per_day: Usd | None = setting("Most USD of the route as a whole in a day, UTC.")
+
+
+class Sticky(Section):
+    """How a conversation stays with its deployment."""
+
+    by: Literal["session", "conversation"] = setting(
+        "session: only if one is named; conversation: else by how it begins.", "conversation"
+    )
+    ttl: Duration = setting("How long after its last request.", 1_800.0)
+
+
+class Cached(Section):
+    """An answer that was given before."""
+
+    max_age: Duration = Field(description="How old it may be.")
+
+
+class Refuse(Section):
+    """A refusal with a time to come back."""
+
+    retry_after: Duration = setting("What Retry-After says.", 30.0)
+
+
+class Rung(Section):
+    """One step of the ladder: other candidates, or a smaller answer, or what stands in for an answer."""
+
+    candidates: Annotated[list[Name], Field(min_length=1)] | None = setting("Deployments to try now.")
+    max_output: Tokens | None = setting("Most output tokens; without candidates: of the route's own.")
+    cached: Cached | None = setting("Give an earlier answer to the same request of the same caller.")
+    reply: Prose | None = setting("Answer this text.")
+    refuse: Refuse | None = setting("Answer 503 with Retry-After.")
+
+
+class Settings(Section):
+    """What a route says of itself, and what a rule or an arm may say otherwise."""
+
+    candidates: list[Candidate] | None = setting("Deployments, in order; `- name: 3` gives one a weight.")
+    strategy: Text | None = setting(
+        "How to rank them. Default: objective with an objective, weighted with weights, else priority."
+    )
+    objective: Objective | None = setting("Weights of quality, latency and cost; the strategy is then `objective`.")
+    quality_floor: Share | None = setting("Least quality of a candidate for the task at hand.")
+    limits: RouteLimits | None = setting("Most time and money.")
+    relax: list[Demand] | None = setting("Demands to give up, in this order, when no candidate meets them all.")
+    explore: Annotated[Number, Field(ge=0, le=0.5)] | None = setting("Share of requests that draw a candidate evenly.")
+    sticky: StickyWays | None = setting("Keep a conversation with its deployment: session, conversation or a mapping.")
+    degrade: Annotated[list[Rung], Field(max_length=16)] | None = setting(
+        "The ladder: what to do when none can answer."
+    )
+    params: dict[Name, Any] | None = setting("Members of the request's body to set, as JSON.")
+    prompt_prefix: Prose | None = setting("Text put before everything else the model is told.")
+    max_output: Tokens | None = setting("No answer is longer than so many tokens.")
+    tags: Annotated[list[Name], Field(max_length=32)] | None = setting("Labels for the ledger.")
+    timeouts: Timeouts | None = setting("Waits of this route.")
+    attempts: Annotated[Whole, Field(ge=1, le=5)] | None = setting("Most sends for one request.")
+    unpriced: Literal["allow", "deny"] | None = setting(
+        "Whether deployments without a price may answer. Default: allow."
+    )
+
+
+class Rule(Settings):
+    """The first rule whose condition holds decides: with another route, or with settings of its own."""
+
+    when: Annotated[str, Field(max_length=4096)] | None = setting("Condition in CEL over the facts. Default: always.")
+    use: Name | None = setting("The route, or deployment, that goes on.")
+
+
+class Arm(Settings):
+    """One variant: another route, or this one with settings of its own."""
+
+    weight: Number = Field(description="Share of the traffic, in proportion to the other arms.")
+    use: Name | None = setting("The route, or deployment, that goes on.")
+
+
+class Split(Section):
+    """Divide the traffic over named arms."""
+
+    by: Unit = setting("What stays in its arm.", "request")
+    salt: Text | None = setting("Another salt draws the units anew. Default: the route's name.")
+    arms: dict[Name, Arm] = Field(description="Variants, by name; two or more.")
+
+
+class Route(Settings):
+    """A name that clients write in `model`, and what decides who answers it."""
+
+    rules: Annotated[list[Rule], Field(min_length=1, max_length=256)] | None = setting(
+        "Asked in order before anything else."
+    )
+    split: Split | None = setting("Divide what no rule took over arms.")
+
+
+StickyWays = Annotated[
+    Annotated[Literal["session", "conversation"], Tag("name")] | Annotated[Sticky, Tag("mapping")],
+    Discriminator(mapping_or("name")),
+]

@@ -1,0 +1,87 @@
+"""Ladder: what a route answers when no deployment did: an earlier answer, a text of the operator's, or a plain refusal."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from pointsman.core.chat import Choice, End, Finish, Message, Reply, Start, Text, TextDelta, UsageReport
+from pointsman.core.outcome import CLASSES, Blame, Kind, Outcome
+from pointsman.core.policy import Rung
+from pointsman.core.usage import Usage
+from pointsman.gateway import answers
+from pointsman.gateway.refusals import failure_body, failure_headers
+from pointsman.gateway.settlement import ladder_headers
+from pointsman.gateway.world import CALLER_DIALECT
+
+if TYPE_CHECKING:
+    from pointsman.gateway.exchange import Exchange
+
+# Ends that the ladder is not there for: the caller's own fault, and our own end.
+_PASSED_ON = frozenset({Kind.CLIENT_GONE, Kind.CANCELLED})
+
+
+def answer_key(exchange: Exchange) -> bytes:
+    """Return what an answer is kept under: its caller, its route and the request to the last byte. One caller never gets
+    what was written for another."""
+    caller = exchange.incoming.caller
+    digest = blake2b(repr((getattr(caller, "who", ()), exchange.options.label)).encode(), digest_size=16)
+    digest.update(exchange.incoming.body)
+    return digest.digest()
+
+
+def keeps_answers(exchange: Exchange) -> bool:
+    """Tell whether the route may fall back on an earlier answer."""
+    return any(rung.cached_s is not None for rung in exchange.options.last)
+
+
+def step_down(exchange: Exchange, outcome: Outcome) -> tuple[Outcome, int, Rung, bytes] | None:
+    """Return the outcome to book, the status, the rung and the answer of the first rung that has one; None when the
+    client is to be told of `outcome`, because there is no ladder or the request itself is at fault."""
+    if CLASSES[outcome.kind].blame is Blame.CLIENT or outcome.kind in _PASSED_ON:
+        return None
+    for rung in exchange.options.last:
+        if rung.refuse:
+            wait_ms = (rung.retry_after_s or 1) * 1000
+            refused = Outcome(outcome.kind, outcome.status, outcome.message, wait_ms, outcome.usage)
+            status = max(503, CLASSES[outcome.kind].status)
+            extra = ladder_headers(exchange, rung) + failure_headers(refused, len(exchange.rows) + 2, status)
+            told = failure_body(refused, exchange.request.id)
+            return outcome, status, rung, answers.response(status, told, extra, close=exchange.incoming.close)
+        body = _cached(exchange, rung) if rung.reply is None else _reply(exchange, rung.reply)
+        if body is not None:
+            return Outcome(Kind.DEGRADED, 200, outcome.message), 200, rung, _whole(exchange, rung, body)
+    return None
+
+
+def _cached(exchange: Exchange, rung: Rung) -> bytes | None:
+    live = exchange.shell.live
+    oldest_ms = live.clock.wall_ms() - int((rung.cached_s or 0.0) * 1000)
+    kept = live.answers.find(answer_key(exchange), oldest_ms)
+    return kept.body if kept is not None else None
+
+
+def _reply(exchange: Exchange, text: str) -> bytes:
+    """Return the operator's text as an answer in the caller's wire: a JSON body, or a whole stream."""
+    id, model, created_s = f"chatcmpl-{exchange.request.id}", exchange.options.label, 0
+    created_s = exchange.shell.live.clock.wall_ms() // 1000
+    usage = Usage(0, 0)
+    if not exchange.streams:
+        choice = Choice(0, Message("assistant", (Text(text),)), "stop")
+        reply = Reply(id=id, model=model, choices=(choice,), usage=usage, created_s=created_s)
+        return CALLER_DIALECT.encode_reply(reply)
+    encoder = CALLER_DIALECT.stream_encoder(include_usage=exchange.head.include_usage)
+    events = (Start(id, model, created_s), TextDelta(text), Finish("stop"), UsageReport(usage), End())
+    return encoder.encode(events)
+
+
+def _whole(exchange: Exchange, rung: Rung, body: bytes) -> bytes:
+    """Return a whole response: head, body, and for a stream its framing and end."""
+    headers, incoming = ladder_headers(exchange, rung), exchange.incoming
+    if not exchange.streams:
+        return answers.unary(headers, body, close=incoming.close)
+    chunked = exchange.edge.takes_chunks()
+    if not chunked:
+        incoming.close = True
+    head = answers.stream_head(headers, chunked=chunked, close=incoming.close)
+    return head + (answers.chunk(body) + answers.LAST_CHUNK if chunked else body)
