@@ -330,6 +330,16 @@ def test_a_faulty_policy_is_told_with_place_and_remedy(text: str, said: list[str
     assert "canary" not in str(caught.value)
 
 
+@pytest.mark.parametrize("names", [range(31), range(30, -1, -1), range(2000)], ids=["down", "up", "far"])
+def test_a_way_through_too_many_routes_is_refused(names: range) -> None:
+    last = max(names)
+    lines = [f"  r{i}: {{rules: [{{use: {'a' if i == last else f'r{i + 1}'}}}]}}" for i in names]
+    with pytest.raises(ConfigError) as caught:
+        load_text(D + "\n".join(lines), "p.yaml", ENV, Options(today=date(2026, 11, 22)))
+    said = {problem.message for problem in caught.value.problems}
+    assert said == {"a request may go through more than 30 routes from here."}
+
+
 def test_a_fault_of_a_route_is_told_once_though_its_rules_inherit_it() -> None:
     text = D + "  r: {candidates: [a], strategy: chepest, rules: [{when: features.code, tags: [x]}, {tags: [y]}]}\n"
     with pytest.raises(ConfigError) as caught:

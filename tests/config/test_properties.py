@@ -21,6 +21,9 @@ WORDS = st.sampled_from(
         *settings_at(("providers", "x")),
         *settings_at(("deployments", "x")),
         *settings_at(("routes", "x")),
+        *settings_at(("routes", "x", "rules", 0)),
+        *settings_at(("routes", "x", "degrade", 0)),
+        *settings_at(("routes", "x", "limits")),
         *settings_at(("keys", 0)),
         *settings_at(("server",)),
     ]
@@ -33,6 +36,7 @@ LEAVES = st.one_of(
     WORDS,
     st.text(max_size=8),
     st.sampled_from(["${K}", "${NOPE}", "${K:-x}", "${", "http://10.0.0.1", "https://u:p@h", "2026-12-01", "fastest"]),
+    st.sampled_from(["features.code", 'caller.team == "a"', "features.cod", "objective", "session", "30s", "openai"]),
 )
 TREES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4), max_leaves=20

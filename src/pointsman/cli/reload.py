@@ -133,11 +133,11 @@ class Reload:
             how = self._hand.ended(self.compiler)
             if how is not None:
                 self._has_compiled(how)
-        elif self._new is None and self._asked:
-            self._compile(now_s)
         self._advance(control, workers)
         for child in (control, *workers):
             self._bring(child, self._offered if child is control else self.policy)
+        if self._asked and self._new is None and not self.compiler.running:
+            self._compile(now_s)
 
     def _hear(self, child: Child) -> None:
         for line in child.lines():
@@ -167,7 +167,10 @@ class Reload:
         self._killed_at_s = float("inf")
         line, _, policy = bytes(self.compiler.heard).partition(b"\n")
         self.compiler.heard.clear()
-        made = json.loads(line) if line else {}
+        try:
+            made = json.loads(line)
+        except ValueError:  # it died
+            made = {}
         if how != "exit code 0" or not policy:
             self._failed(made.get("failed", f"{self.compiler.name} ended: {how}"))
         elif policy == self.policy:

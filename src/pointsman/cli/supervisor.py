@@ -216,8 +216,11 @@ class Supervisor:
     def _turn(self, until_s: float | None = None) -> None:
         """Wait for something to happen: a signal, a child's word, or the time to start one. Raise Failed at `until_s`,
         or when a signal comes before the start is over."""
-        dues = [*self._due.values(), self._reload.due_s if until_s is None else until_s]
-        timeout_s = None if min(dues) == float("inf") else max(0.0, min(dues) - time.monotonic())
+        dues = [*self._due.values(), *([until_s] if until_s is not None else [])]
+        if not self._draining:
+            dues.append(self._reload.due_s)
+        due_s = min(dues, default=float("inf"))
+        timeout_s = None if due_s == float("inf") else max(0.0, due_s - time.monotonic())
         for key, _ in self._selector.select(timeout_s):
             if not key.data():
                 self._selector.unregister(key.fileobj)

@@ -119,11 +119,11 @@ def _closing(words: Sequence[Token], opening: int) -> int:
 
 def _names(words: Sequence[Token], around: Surroundings) -> Said | None:
     """Judge the names of deployments, headers and values that a condition asks for."""
-    for fact, sign, text in zip(words, words[1:], words[2:], strict=False):
-        if fact.text in _VALUES and sign.text in ("==", "!=") and text.kind == "text":
+    for word, sign, text in zip(words, words[1:], words[2:], strict=False):
+        if word.text in _VALUES and sign.text in ("==", "!=") and text.kind == "text":
             value = value_of(text)
-            if value not in _VALUES[fact.text]:
-                return f'{fact.text} is never "{short(value)}".', nearest(value, _VALUES[fact.text])
+            if value not in _VALUES[word.text]:
+                return f'{word.text} is never "{short(value)}".', nearest(value, _VALUES[word.text])
     for fact in sorted(BY_DEPLOYMENT):
         for key in keys_of(words, fact):
             name = _key(key)

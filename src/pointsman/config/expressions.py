@@ -1,9 +1,10 @@
 """Expressions: the conditions of a route's rules, compiled with CEL into one function of the facts.
 
 The library's manners, and what is done about them: an error is a value, not an exception; an int where a double is
-declared is an error, so doubles are converted here; a text ends at its first NUL, so those are replaced; an expression is at most 32 levels deep, so that many conditions
-become several programs. A program is a chain `c0 ? 0 : c1 ? 1 : -1`, which stops at the first condition that holds and
-costs one native call. Nothing here is loaded before a route has a condition.
+declared is an error, so doubles are converted here; a text ends at its first NUL, so those are replaced; an expression
+is at most 32 levels deep, so that many conditions become several programs. A program is a chain `c0 ? 0 : c1 ? 1 : -1`,
+which stops at the first condition that holds and costs one native call. Nothing of it is loaded before a route has a
+condition.
 
 Language: https://github.com/google/cel-spec/blob/master/doc/langdef.md, without extensions.
 """

@@ -141,26 +141,33 @@ def _merged(base: route_schema.Route, part: route_schema.Settings, own: Mapping[
 
 
 def check_cycles(build: Build, routes: Mapping[str, Route], spots: Mapping[str, Spot]) -> None:
-    """Refuse routes that lead back to themselves, at the rule or arm that closes the circle."""
-    done: set[str] = set()
+    """Refuse routes that lead back to themselves, at the rule or arm that closes the circle, and ways without end."""
+    depths: dict[str, int] = {}
     for name in routes:
-        _walk(build, routes, spots, [name], done)
+        _depth(build, (routes, spots), [name], depths)
 
 
-def _walk(build: Build, routes: Mapping[str, Route], spots: Mapping[str, Spot], way: list[str], done: set[str]) -> None:
-    here = routes.get(way[-1])
-    if here is None or here.name in done:
-        return
-    done.add(here.name)
-    if len(way) > MOST_DEEP:
-        build.problem(spots[here.name].own, f"lies more than {MOST_DEEP} routes deep.", key=True)
-        return
-    for place, use in _uses(here, spots):
+def _depth(
+    build: Build, known: tuple[Mapping[str, Route], Mapping[str, Spot]], way: list[str], depths: dict[str, int]
+) -> int:
+    """Return how many routes lie on the longest way from the last of `way`, itself counted."""
+    routes, spots = known
+    name = way[-1]
+    if name not in routes or name in depths:
+        return depths.get(name, 0)
+    if len(way) > 2 * MOST_DEEP:
+        return MOST_DEEP  # deep enough to be refused on the way back
+    longest, depths[name] = 0, 1
+    for place, use in _uses(routes[name], spots):
         if use in way:
             circle = " -> ".join([*way[way.index(use) :], use])
             build.problem((*place, "use"), f"leads back to where it came from: {circle}.")
         else:
-            _walk(build, routes, spots, [*way, use], done)
+            longest = max(longest, _depth(build, known, [*way, use], depths))
+    depths[name] = 1 + longest
+    if depths[name] == MOST_DEEP + 1:
+        build.problem(spots[name].own, f"a request may go through more than {MOST_DEEP} routes from here.", key=True)
+    return depths[name]
 
 
 def _uses(route: Route, spots: Mapping[str, Spot]) -> list[tuple[Place, str]]:

@@ -170,6 +170,7 @@ _MOVED = {
     "type": "type",
     "minimum": "minimum",
     "exclusiveMinimum": "exclusiveMinimum",
+    "gt": "exclusiveMinimum",
     "maximum": "maximum",
     "ge": "minimum",
     "le": "maximum",

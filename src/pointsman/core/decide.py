@@ -145,7 +145,7 @@ def _tier(options: Options, eligible: Eligible, features: Features, snapshot: Sn
         seed = (seed - share) / (1.0 - share) if drawn < 0 else seed / share
         snapshot = msgspec.structs.replace(snapshot, seed=seed)
     ranking = options.strategy.rank(options, eligible, features, snapshot)
-    sticky = snapshot.detail.sticky
+    sticky = -1 if snapshot.detail is None else snapshot.detail.sticky
     if sticky in eligible and not options.strategy.by_cost:
         ranking = _with_first(ranking, sticky, certain=True)
     if drawn >= 0:

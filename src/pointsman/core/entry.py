@@ -10,7 +10,7 @@ from msgspec import structs
 from pointsman.core.decide import Decision, decide
 from pointsman.core.facts import RuleError
 from pointsman.core.filters import Reason
-from pointsman.core.options import Options
+from pointsman.core.options import NO_DETAIL, Options
 from pointsman.core.pricing import ChargeState
 from pointsman.core.request import Request
 from pointsman.core.resolve import Trail, replayed
@@ -123,7 +123,7 @@ def decision_of(admitted: Admitted, routes: Mapping[str, Options]) -> tuple[Deci
     asked = routes.get(admitted.asked_model)
     if asked is None or not asked.dynamic:
         return decision, plan.hold_nano
-    detail, hold_nano = admitted.snapshot.detail, plan.hold_nano
+    detail, hold_nano = admitted.snapshot.detail or NO_DETAIL, plan.hold_nano
     try:
         routed = Routed(replayed(routes, asked, detail), admitted.request.features, detail)
     except RuleError as error:

@@ -9,7 +9,7 @@ import msgspec
 
 from pointsman.core.decide import Decision, Plan
 from pointsman.core.health import State, breaker
-from pointsman.core.options import Options
+from pointsman.core.options import NO_DETAIL, Options
 from pointsman.core.pricing import NANO_PER_USD
 from pointsman.core.request import CATEGORIES, names_of
 
@@ -73,7 +73,7 @@ def candidates_of(decision: Decision) -> list[Candidate]:
 
 def facts_of(decision: Decision) -> dict[str, Any]:
     """Return what the filters and rules looked at."""
-    features, detail = decision.features, decision.snapshot.detail
+    features, detail = decision.features, decision.snapshot.detail or NO_DETAIL
     facts: dict[str, Any] = {
         "input_tokens_estimated": features.input_tokens,
         "output_tokens_limit": features.output_tokens,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from pointsman.core.health import State
-from pointsman.core.options import NO_BOUND, Option, Options, costs_nano
+from pointsman.core.options import NO_BOUND, NO_DETAIL, Option, Options, costs_nano
 from pointsman.core.policy import Bounds
 from pointsman.core.request import Features
 from pointsman.core.strategy import Snapshot
@@ -85,7 +85,7 @@ def bounded(
     per_request, per_day = bounds.nano_per_request, bounds.nano_per_day
     if per_request is not None or per_day is not None:
         most = NO_BOUND if per_request is None else per_request
-        left = NO_BOUND if per_day is None else per_day - snapshot.detail.spent_nano
+        left = NO_BOUND if per_day is None else per_day - (snapshot.detail or NO_DETAIL).spent_nano
         for i, nano in enumerate(costs_nano(options, eligible, features, snapshot)):
             if nano > most:
                 reasons[i] = Reason.COST

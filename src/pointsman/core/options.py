@@ -21,7 +21,7 @@ from pointsman.core.request import (
     NEED_TOOLS,
     Features,
 )
-from pointsman.core.strategy import Strategy
+from pointsman.core.strategy import Detail, Strategy
 
 if TYPE_CHECKING:
     from pointsman.core.strategy import Snapshot
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _MODALITY_NEEDS = {"image": NEED_IMAGE, "audio": NEED_AUDIO, "file": NEED_FILE}
 NO_BOUND = 1 << 60  # stands for an unknown window or output limit: unknown is not a no
 UNKNOWN_QUALITY = -1.0
+NO_DETAIL = Detail()
 TRAITS = frozenset({"features.code", "features.language", "features.turns", "features.category"})
 
 
@@ -143,7 +144,7 @@ def cost_nano(options: Options, position: int, features: Features, snapshot: Sna
     Input and predicted output at the rates of this minute; what the prompt cache of a sticky conversation's deployment
     is expected to hold counts at the rate of cache reads.
     """
-    option, detail = options.options[position], snapshot.detail
+    option, detail = options.options[position], snapshot.detail or NO_DETAIL
     price = option.price
     if price is None:
         return -1
@@ -164,7 +165,7 @@ def cost_nano(options: Options, position: int, features: Features, snapshot: Sna
 def costs_nano(options: Options, positions: Sequence[int], features: Features, snapshot: Snapshot) -> list[int]:
     """Return `cost_nano` of several candidates, for less work than one by one."""
     input_tokens, output_tokens = features.input_tokens, features.predicted_output_tokens
-    flat, sticky = options.flat_rates, snapshot.detail.sticky
+    flat, sticky = options.flat_rates, -1 if snapshot.detail is None else snapshot.detail.sticky
     return [
         (input_tokens * rates[0] + output_tokens * rates[1]) // TOKENS_PER_RATE + rates[2]
         if (rates := flat[position]) is not None and position != sticky

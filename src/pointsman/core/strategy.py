@@ -25,9 +25,6 @@ class Detail(msgspec.Struct, frozen=True, gc=False, array_like=True):
     spent_nano: int = 0  # what the route has cost today (UTC)
 
 
-NO_DETAIL = Detail()
-
-
 class Snapshot(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Hold the read-only state a decision needs. `states` stands beside the route's options; `now_ms` is the monotonic
     clock; `seed` is the only source of chance, uniform in [0, 1)."""
@@ -37,7 +34,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False, array_like=True):
     seed: float
     states: tuple[State, ...]
     calm: bool = False  # no state has a breaker open, half open or cooling
-    detail: Detail = NO_DETAIL
+    detail: Detail | None = None
 
 
 class Ranking(msgspec.Struct, frozen=True, gc=False):

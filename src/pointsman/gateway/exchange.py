@@ -442,7 +442,8 @@ class Exchange:
     @property
     def minute(self) -> int:
         """Return the minute of the UTC day whose prices hold; -1 when no price depends on it."""
-        return self.snapshot.detail.minute
+        detail = self.snapshot.detail
+        return -1 if detail is None else detail.minute
 
     @property
     def committed(self) -> bool:

@@ -7,6 +7,9 @@ import random
 import time
 from collections.abc import Callable
 
+import msgspec
+from msgspec import Raw
+
 from pointsman.core.filters import health
 from pointsman.core.health import UNKNOWN, State, breaker, cooled, failed, is_calm, probing, succeeded
 from pointsman.core.ids import request_id
@@ -20,6 +23,7 @@ from pointsman.gateway.spending import Spending
 from pointsman.gateway.world import Place, World
 
 ENTROPY_BYTES = 4096
+_pack = msgspec.msgpack.Encoder().encode
 
 
 class Clock:
@@ -53,6 +57,7 @@ class Live:
         self.draw: Callable[[int], int] = self.chance.getrandbits
         self.random: Callable[[], float] = self.chance.random
         self.states: list[State] = []
+        self.packed: list[Raw] = []  # the states as the journal has them: they change more rarely than they are written
         self.calm = False  # no state speaks against a send; may be False too long, never True too long
         self.affinity = Affinity()
         self.answers = Answers()
@@ -71,6 +76,7 @@ class Live:
         self.world = world
         self._index = {place: i for i, place in enumerate(places)}
         self.states = [kept.get(place, UNKNOWN) for place in places]
+        self.packed = [Raw(_pack(state)) for state in self.states]
         now_ms = self.clock.now_ms()
         sketches = dict(zip(old, self.measured.sketches, strict=True))
         self.measured = Measured(
@@ -118,7 +124,8 @@ class Live:
 
     def refresh(self) -> None:
         """Bring what was measured in the last minute into the states: called by the worker once a second."""
-        self.measured.refresh(self.states, self.clock.now_ms())
+        for index, state in self.measured.refresh(self.states, self.clock.now_ms()):
+            self._put(index, state)
         self.spending.exchange(self.clock.wall_ms())
 
     def usable(self, world: World, deployment: int) -> bool:
@@ -130,7 +137,7 @@ class Live:
         """Note that an attempt starts: to a half-open deployment it is the one probe, until `due_ms`."""
         at = self._at(world, deployment)
         if at >= 0 and self.states[at].ejections:
-            self.states[at] = probing(self.states[at], due_ms)
+            self._put(at, probing(self.states[at], due_ms))
 
     def ended(
         self, world: World, deployment: int, outcome: Outcome, now_ms: float, ttft_ms: float, tps: float | None
@@ -142,15 +149,20 @@ class Live:
                 return
         state = self.states[deployment]
         if outcome.kind is Kind.OK:
-            self.states[deployment] = succeeded(state, now_ms, ttft_ms, tps)
+            state = self.states[deployment] = succeeded(state, now_ms, ttft_ms, tps)
+            self.packed[deployment] = Raw(_pack(state))
             self.measured.sketches[deployment].add(ttft_ms)
             return
         self.calm = False  # until a look tells better
         limits = self.world.limits
-        self.states[deployment] = failed(state, now_ms, outcome, limits, self.chance.random())
+        self._put(deployment, failed(state, now_ms, outcome, limits, self.chance.random()))
         if outcome.kind is Kind.RATE_LIMITED:
             for member in self._groups[deployment]:
-                self.states[member] = cooled(self.states[member], now_ms, outcome.retry_after_ms)
+                self._put(member, cooled(self.states[member], now_ms, outcome.retry_after_ms))
+
+    def _put(self, index: int, state: State) -> None:
+        self.states[index] = state
+        self.packed[index] = Raw(_pack(state))
 
     def _at(self, world: World, deployment: int) -> int:
         """Return where the state of a World's deployment stands now; -1: the deployment is gone."""

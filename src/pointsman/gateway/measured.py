@@ -20,12 +20,15 @@ class Measured:
         self.sketches = sketches
         self._kinds = kinds
 
-    def refresh(self, states: list[State], now_ms: float) -> None:
-        """Bring quantiles and priors into the states, in place; a state that says the same already is left alone."""
+    def refresh(self, states: Sequence[State], now_ms: float) -> list[tuple[int, State]]:
+        """Return the states that quantiles and priors change, by place; one that says the same already is left alone."""
+        changed: list[tuple[int, State]] = []
         measured = [s.ttft_ms if now_ms - s.measured_ms < LIVELY_MS else 0.0 for s in states]
         expected = priors(self._kinds, measured)
         for index, (sketch, state) in enumerate(zip(self.sketches, states, strict=True)):
             sketch.turn(now_ms)
             p95_ms = sketch.quantile(0.95) if sketch.count else state.ttft_p95_ms
             if (p95_ms, sketch.count, expected[index]) != (state.ttft_p95_ms, state.sampled, state.prior_ms):
-                states[index] = replace(state, ttft_p95_ms=p95_ms, sampled=sketch.count, prior_ms=expected[index])
+                fresh = replace(state, ttft_p95_ms=p95_ms, sampled=sketch.count, prior_ms=expected[index])
+                changed.append((index, fresh))
+        return changed

@@ -21,7 +21,7 @@ from pointsman.core.options import Options, options_of
 from pointsman.core.policy import Key, Policy
 from pointsman.core.request import Request
 from pointsman.core.routing import Asked, Stay, Surroundings, route
-from pointsman.core.strategy import NO_DETAIL, Snapshot
+from pointsman.core.strategy import Snapshot
 from pointsman.dialects.relay_request import read_features, read_head
 from pointsman.dialects.said import read_said
 from pointsman.dialects.traits import read_traits
@@ -86,10 +86,7 @@ class Offline:
         options = routed.trail.options
         states = tuple(given.states.get(name, UNKNOWN) for name in self._names)
         calm = all(is_calm(state, NOW_MS) for state in states)
-        detail = routed.detail if options.detailed or routed.trail.path else structs.replace(routed.detail, minute=-1)
-        snapshot = Snapshot(
-            self.policy.version, NOW_MS, given.seed, options.states_of(states), calm, detail or NO_DETAIL
-        )
+        snapshot = Snapshot(self.policy.version, NOW_MS, given.seed, options.states_of(states), calm, routed.detail)
         deadline_ms = NOW_MS + options.total_ms
         request = Request("offline", "chat", options.route.name, features, NOW_MS, deadline_ms, head.service_tier)
         plan, decision = decide(request, options, snapshot)
