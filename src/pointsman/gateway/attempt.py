@@ -9,7 +9,6 @@ from pointsman.core.options import Step
 from pointsman.core.outcome import BILLABLE, Kind, Outcome
 from pointsman.core.pricing import NOTHING, UNPRICED, charge
 from pointsman.core.usage import NO_USAGE, Usage
-from pointsman.dialects.relay_reply import read_reply
 from pointsman.dialects.relay_stream import RelayStream
 from pointsman.dialects.translate import TranslateStream
 from pointsman.gateway.world import CALLER_DIALECT, Endpoint
@@ -39,12 +38,9 @@ class Attempt:
         else:
             self.pipe = TranslateStream(self.endpoint.dialect, CALLER_DIALECT, show_usage=show_usage)
 
-    def read_reply(self, body: bytes) -> tuple[Outcome | None, Usage, str, bytes]:
-        """Return a unary reply as failure (None: it is an answer), usage, served model and the body for the client. Raise
-        WireError when it is not of the provider's wire."""
-        if self.endpoint.relays:
-            facts = read_reply(body)
-            return facts.failure, facts.usage, facts.served_model, body
+    def translate_reply(self, body: bytes) -> tuple[Outcome | None, Usage, str, bytes]:
+        """Return a unary reply of another wire as failure (None: it is an answer), usage, served model and the body for the
+        client. Raise WireError when it is not of the provider's wire."""
         reply = self.endpoint.dialect.decode_reply(body)
         failure = None if reply.choices else Outcome(Kind.EMPTY, 200, "the reply has no choices")
         return failure, reply.usage or NO_USAGE, reply.model, CALLER_DIALECT.encode_reply(reply)

@@ -18,6 +18,7 @@ from pointsman.core.run import Effect, Run, Send, Stop
 from pointsman.core.strategy import Snapshot
 from pointsman.core.usage import Usage
 from pointsman.dialects.base import WireError
+from pointsman.dialects.relay_reply import read_reply
 from pointsman.dialects.relay_request import Head
 from pointsman.gateway import answers
 from pointsman.gateway.attempt import Attempt, Pipe, estimated
@@ -171,7 +172,11 @@ class Exchange:
             self._attempt_ended(self._classify(attempt, status, headers, body))
             return
         try:
-            failure, usage, served, body = attempt.read_reply(body)
+            if attempt.endpoint.relays:
+                facts = read_reply(body)
+                failure, usage, served = facts.failure, facts.usage, facts.served_model
+            else:
+                failure, usage, served, body = attempt.translate_reply(body)
         except WireError as error:
             failure = self._classify(attempt, 200, headers, body)
             if failure.kind is Kind.BROKEN:
@@ -199,7 +204,7 @@ class Exchange:
         answer = answers.unary(own_headers(self, now_ms, whole=True), body, close=self.incoming.close)
         self._settle(_OK, 200, now_ms, answer)
 
-    def on_stream(self, data: bytes) -> None:
+    def on_stream(self, data: bytes, chunk: bytes) -> None:
         attempt, delivery = self.attempt, self.delivery
         if attempt is None:
             return  # the answer is complete: this is behind it
@@ -208,6 +213,9 @@ class Exchange:
         out = pipe.feed(data)
         if delivery.committed:
             self.progress = True
+            if out is data and chunk and not delivery.plain:
+                delivery.send(chunk)  # the client reads the same coding: what came is what would be made here
+                return  # what leaves as it came is content: no end, no failure
             delivery.write(out)
         elif pipe.content:
             self._commit(out)
