@@ -76,6 +76,8 @@ class Lanes:
             origin.open += 1
             origin.give_back(connection)
 
+        worker.live.look()  # as the worker's sweep does: nothing is wrong with any provider
+
     async def turn(self) -> None:
         """Carry one request of each client: their bytes in, a turn of the loop, the providers' bytes in, a turn."""
         for edge in self.edges:

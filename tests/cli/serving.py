@@ -140,12 +140,19 @@ class Serving:
                 env=env or environment(),
                 cwd=folder,
             )
+        try:
+            self.port, self.admin_port = self._ports()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _ports(self) -> tuple[int, int]:
+        """Return its ports once it is ready. Raise AssertionError, with its output, when it does not get ready."""
         until_s = time.monotonic() + READY_S
         while not (found := re.search(r"endpoint +http://[\d.]+:(\d+)/v1", self.said)) or "workers " not in self.said:
             assert self.process.poll() is None and time.monotonic() < until_s, self.said
             time.sleep(0.02)
-        self.port = int(found[1])
-        self.admin_port = int(re.findall(r"status +http://127\.0\.0\.1:(\d+)/", self.said)[0])
+        return int(found[1]), int(re.findall(r"status +http://127\.0\.0\.1:(\d+)/", self.said)[0])
 
     @property
     def said(self) -> str:

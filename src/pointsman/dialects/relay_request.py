@@ -22,7 +22,8 @@ from pointsman.core.request import (
 from pointsman.dialects.base import WireError
 
 ABSENT = Raw(b"")
-_MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")').match
+(BACKSLASH,) = b"\\"  # as a number: to find one of those in bytes takes a fifth of the time
+_NAME = re.compile(rb'\s*:\s*"((?:[^"\\]|\\.)*)"').match
 
 
 class StreamOptions(msgspec.Struct, frozen=True, gc=False):
@@ -146,28 +147,32 @@ def splice(body: bytes, head: Head, wire: Wire, model: bytes) -> bytes:
     not certain to hit the top-level member: `model` stands in it more than once, or escapes could spell it.
     """
     ask_usage = head.stream is True and wire.stream_usage and not head.include_usage
-    at = body.find(b'"model"')
+    around = body.split(b'"model"', 2)
     if (
         not model
-        or body.find(b'"model"', at + 7) >= 0
-        or (b"\\" in body and b"\\u00" in body)
+        or len(around) != 2
+        or (BACKSLASH in body and b"\\u00" in body)
         or head.pointsman is not msgspec.UNSET
         or (ask_usage and b'"stream_options"' in body)
     ):
         return _rebuild(body, wire, ask_usage)
     name = head.model.encode()
-    start = at + 9 if body[at + 7 : at + 10] == b': "' else at + 8
-    if body[start - 1] in b": " and body.startswith(b'"%b"' % name, start) and body[at + 7] == 0x3A:
-        end = start + len(name) + 2
-    else:
-        found = _MODEL(body, at)
+    before, behind = around
+    colon = b': "' if behind[:3] == b': "' else b':"'
+    start = len(colon)
+    end = start + len(name)
+    if behind[:start] != colon or behind[start:end] != name or behind[end : end + 1] != b'"':
+        found = _NAME(behind)
         if found is None:
             return _rebuild(body, wire, ask_usage)
         start, end = found.span(1)
+        colon = behind[:start]
     if not ask_usage:
-        return b"".join((body[:start], model, body[end:]))
-    close = body.rindex(b"}")
-    return b"".join((body[:start], model, body[end:close], b',"stream_options":{"include_usage":true}}'))
+        return b"".join((before, b'"model"', colon[:-1], model, behind[end + 1 :]))
+    close = behind.rindex(b"}")
+    return b"".join(
+        (before, b'"model"', colon[:-1], model, behind[end + 1 : close], b',"stream_options":{"include_usage":true}}')
+    )
 
 
 def spliced_model(wire: Wire) -> bytes:

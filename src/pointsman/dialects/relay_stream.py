@@ -16,6 +16,7 @@ from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.usage import NO_USAGE
 from pointsman.dialects.relay_reply import NULL, UNREADABLE, Body, Choice, decode_body, read_usage
 
+QUOTE, LF, CR = b'"\n\r'  # as numbers: to find one of those in bytes takes a fifth of the time
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 _CONTENT = re.compile(rb'"content"\s*:\s*"')
 _PADDING = re.compile(rb'"obfuscation"\s*:\s*"([^"\\]*)"')  # OpenAI pads events to one length; a random string
@@ -40,8 +41,8 @@ class RelayStream:
     """
 
     __slots__ = (
-        "_carry", "_finished", "_middle", "_overhead", "_prefix", "_show_usage", "_tail", "content", "done", "events",
-        "failure", "served_model", "text_bytes", "usage",
+        "_around", "_carry", "_finished", "_middle", "_overhead", "_prefix", "_show_usage", "_tail", "content", "done",
+        "events", "failure", "served_model", "text_bytes", "usage",
     )  # fmt: skip
 
     def __init__(self, *, show_usage: bool) -> None:
@@ -49,8 +50,8 @@ class RelayStream:
         self._carry = b""  # of an event that is not whole yet
         self._finished = False
         self._overhead = 0  # bytes of an event beside its text
-        self._prefix = self._middle = b"\0"  # the template; unknown until an event with text came
-        self._tail = b""  # what ends the event behind padding, if there is padding
+        self._prefix = self._middle = self._tail = b""  # the template; unknown until an event with text came
+        self._around = -1  # bytes of prefix and tail
         self.content = False
         self.done = False
         self.failure: Outcome | None = None
@@ -62,11 +63,16 @@ class RelayStream:
     def feed(self, data: bytes) -> bytes:
         if self.done:
             return b""  # nothing follows a terminal marker (faults 53, 61)
-        prefix = self._prefix
-        if data.startswith(prefix) and not self._carry:
-            end = data.find(self._middle, len(prefix))
-            text, rest = data[len(prefix) : end], data[end + len(self._middle) :]
-            if end > 0 and b'"' not in text and b"\n" not in text and self._is_tail(rest):  # one string, so one event
+        # What the template leaves of an event is its text, one string without a quote in it, and so one event without a
+        # line feed; or text, middle and padding, which is such a string too.
+        text = data.removeprefix(self._prefix).removesuffix(self._tail)
+        if len(data) - len(text) == self._around and not self._carry:
+            padding = b""
+            if self._middle:
+                text, found, padding = text.partition(self._middle)
+                if not found:
+                    padding = b"\n"
+            if QUOTE not in text and LF not in text and QUOTE not in padding and LF not in padding and CR not in data:
                 self.text_bytes += len(text)
                 return data
         if not self._carry and self.content and _is_plain(data):
@@ -153,7 +159,7 @@ class RelayStream:
             return
         self.content = True
         self.text_bytes += size
-        if self._prefix == b"\0" and not choice.finish_reason:
+        if self._around < 0 and not choice.finish_reason:
             self._overhead = self._overhead or len(payload) + 8 - size
             self._learn(payload, delta)
 
@@ -162,23 +168,22 @@ class RelayStream:
         given = delta.get("content")
         text = msgspec.json.encode(given) if len(delta) == 1 and isinstance(given, str) else b""
         found = _CONTENT.search(payload)
-        if not text or found is None or payload.count(text) != 1 or not payload.startswith(text, found.end() - 1):
+        if (
+            not text
+            or found is None
+            or b"\n" in payload
+            or payload.count(text) != 1
+            or not payload.startswith(text, found.end() - 1)
+        ):
             return
         rest = payload[found.end() + len(text) - 2 :]
         self._prefix = b"data: " + payload[: found.end()]
         padding = _PADDING.search(rest)
         if padding is None:
-            self._middle, self._tail = rest + b"\n\n", b""
+            self._tail = rest + b"\n\n"
         else:
             self._middle, self._tail = rest[: padding.start(1)], rest[padding.end(1) :] + b"\n\n"
-
-    def _is_tail(self, rest: bytes) -> bool:
-        """Tell whether rest is what ends an event of the template: nothing, or padding and the tail behind it."""
-        tail = self._tail
-        if not tail:
-            return not rest
-        padding = rest[: -len(tail)]
-        return rest.endswith(tail) and b'"' not in padding and b"\n" not in padding
+        self._around = len(self._prefix) + len(self._tail)
 
 
 def _is_plain(data: bytes) -> bool:

@@ -9,9 +9,10 @@ from pointsman.core.options import Step
 from pointsman.core.outcome import BILLABLE, Kind, Outcome
 from pointsman.core.pricing import NOTHING, UNPRICED, charge
 from pointsman.core.usage import NO_USAGE, Usage
-from pointsman.dialects.relay_reply import read_reply
 from pointsman.dialects.relay_stream import RelayStream
 from pointsman.dialects.translate import TranslateStream
+from pointsman.gateway.live import Clock
+from pointsman.gateway.upstream import RawHeaders, lower
 from pointsman.gateway.world import CALLER_DIALECT, Endpoint
 
 Pipe = RelayStream | TranslateStream
@@ -39,15 +40,19 @@ class Attempt:
         else:
             self.pipe = TranslateStream(self.endpoint.dialect, CALLER_DIALECT, show_usage=show_usage)
 
-    def read_reply(self, body: bytes) -> tuple[Outcome | None, Usage, str, bytes]:
-        """Return a unary reply as failure (None: it is an answer), usage, served model and the body for the client. Raise
-        WireError when it is not of the provider's wire."""
-        if self.endpoint.relays:
-            facts = read_reply(body)
-            return facts.failure, facts.usage, facts.served_model, body
+    def translate_reply(self, body: bytes) -> tuple[Outcome | None, Usage, str, bytes]:
+        """Return a unary reply of another wire as failure (None: it is an answer), usage, served model and the body for the
+        client. Raise WireError when it is not of the provider's wire."""
         reply = self.endpoint.dialect.decode_reply(body)
         failure = None if reply.choices else Outcome(Kind.EMPTY, 200, "the reply has no choices")
         return failure, reply.usage or NO_USAGE, reply.model, CALLER_DIALECT.encode_reply(reply)
+
+    def classify(self, status: int, headers: RawHeaders, body: bytes, clock: Clock) -> Outcome:
+        """Return the Outcome of a reply that is no answer. Dates in its headers count from the clock's now."""
+        outcome = self.endpoint.dialect.classify(status, lower(headers), body, clock.wall_ms() / 1000)
+        if outcome.kind is Kind.OK:
+            return Outcome(Kind.BROKEN, status, "something else came than was asked for")
+        return outcome
 
     def row(self, outcome: Outcome, now_ms: float, ready_ms: float, priced_by: tuple[str | None, int]) -> AttemptRow:
         """Return what the books say of the attempt. Times in it count from `ready_ms`; `priced_by` are the service tier
@@ -112,8 +117,10 @@ class Attempt:
         )
 
 
-def estimated(input_tokens: int, text_bytes: int) -> Usage:
-    """Return usage by our own estimate, when the provider reported none."""
+def known_usage(said: Usage, input_tokens: int, text_bytes: int) -> Usage:
+    """Return what the provider said, or our own estimate when it said nothing."""
+    if said.source != "unknown":
+        return said
     return Usage(input_tokens, estimated_tokens(text_bytes), source="estimated")
 
 

@@ -69,8 +69,7 @@ class Books:
             self._lost(lost, records)
         for edge, answer in answers:
             if edge.current is not None:
-                edge.write(answer)
-                edge.finish()
+                edge.finish(answer)
         for sender in senders:
             if lost is None:
                 sender.booked()

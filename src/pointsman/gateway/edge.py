@@ -16,6 +16,8 @@ import httptools
 
 from pointsman.core.policy import Limits
 from pointsman.gateway.headers import Wanted
+from pointsman.gateway.known import END_OF_HEAD, Known, known_of
+from pointsman.gateway.known import Incoming as Incoming
 
 _NAMES = (
     "authorization",
@@ -35,23 +37,7 @@ MAX_PIPELINED = 16
 MAX_TRAILERS = 32
 HIGH_WATER = 64 * 1024
 LEAST_BYTES_PER_MS = 64  # a body that comes slower than this, beyond limits.body_ms, is not waited for
-END_OF_HEAD = b"\r\n\r\n"
-
-
-class Incoming:
-    """One request as it came: method, target, the wanted headers, body. `refused` is an answer decided without the body."""
-
-    body = b""
-    ready_ms = 0.0  # when its last byte was there
-    caller: object | None = None
-    generation: object | None = None  # of the keys that the caller was found among
-    refused: bytes | None = None
-    close = False
-
-    def __init__(self, method: bytes, target: bytes, headers: dict[str, bytes]) -> None:
-        self.method = method
-        self.target = target
-        self.headers = headers
+LESSONS = 4  # heads that one connection may teach: a client whose heads all differ soon stops paying for it
 
 
 class Work(Protocol):
@@ -94,6 +80,8 @@ class Edge(asyncio.Protocol):
     _credential = b"\0"  # what the last request on this connection showed, and who that was
     _caller: object | None = None
     _generation: object | None = None
+    _known: Known | None = None
+    _lessons = LESSONS + 1  # the first request is no lesson: it may be the only one
     _paused_ms = 0.0
     _stalled_bytes = 0
 
@@ -107,6 +95,8 @@ class Edge(asyncio.Protocol):
         self.on_header = self._headers.__setitem__
         self.on_url = self._url.append
         self.on_body = self._parts.append
+        self._between: list[None] = [None]  # not empty: the parser is between messages, and saw nothing of the next
+        self.on_message_begin = self._between.clear
         self._parser = httptools.HttpRequestParser(self)
 
     # --- asyncio.Protocol
@@ -120,6 +110,13 @@ class Edge(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closing:
             return
+        between = self._between and self.current is None
+        known = self._known
+        if between and known is not None:
+            incoming = known.read(data, self.worker.limits)
+            if incoming is not None:
+                self._answer_known(incoming, known)
+                return
         limit = self.worker.limits.header_bytes
         if self._in_head and len(data) > limit and data.find(END_OF_HEAD, 0, limit) < 0:
             self._refuse_head()
@@ -135,7 +132,10 @@ class Edge(asyncio.Protocol):
         if not self._ready:
             self._wait_for_more(len(data))
         elif self.current is None:
-            self._answer(self._ready.popleft())
+            incoming = self._ready.popleft()
+            if between and self._lessons and self._between and not self._ready:
+                self._learn(data, incoming)
+            self._answer(incoming)
         elif len(self._ready) > MAX_PIPELINED:
             self.abort()
 
@@ -183,6 +183,7 @@ class Edge(asyncio.Protocol):
         self._in_head = True
         self._head_bytes = self._body_bytes = 0
         self.due_ms = 0.0
+        self._between.append(None)
         self._ready.append(incoming)
 
     # --- towards whatever answers
@@ -194,14 +195,14 @@ class Edge(asyncio.Protocol):
         """Write a whole response and finish. To HEAD only the head is sent."""
         if self.current is not None and self.current.method == b"HEAD":
             data = data[: data.index(END_OF_HEAD) + len(END_OF_HEAD)]
-        self.write(data)
-        self.finish()
+        self.finish(data)
 
-    def finish(self) -> None:
-        """State that the current request is answered: go on with the next, or close."""
+    def finish(self, data: bytes) -> None:
+        """Write the last bytes of the answer to the current request; go on with the next, or close."""
         incoming, self.current, self.work = self.current, None, None
         if self.closing:
             return
+        self.transport.write(data)
         if incoming is None or incoming.close or self.worker.draining:
             self.close()
         elif self._ready:
@@ -237,7 +238,8 @@ class Edge(asyncio.Protocol):
 
     def takes_chunks(self) -> bool:
         """Tell whether the client of the current request reads the chunked transfer coding."""
-        return bool(self._parser.get_http_version() != "1.0")
+        current = self.current
+        return (current is not None and current.known) or bool(self._parser.get_http_version() != "1.0")
 
     def idle(self) -> bool:
         """Tell whether no request is being read or answered."""
@@ -273,6 +275,30 @@ class Edge(asyncio.Protocol):
         work = self.worker.dispatch(self, incoming)
         if self.current is incoming:  # not answered within the call
             self.work = work
+
+    def _answer_known(self, incoming: Incoming, known: Known) -> None:
+        """Answer a request whose head is known, and with it who calls, as long as the keys are the same."""
+        worker = self.worker
+        incoming.ready_ms = worker.now_ms()
+        self.due_ms = 0.0
+        self._head_bytes = 0  # line ends that came before it
+        self.current = incoming
+        if known.generation is worker.generation:
+            incoming.caller = known.caller
+        else:
+            refused = worker.admit(incoming)
+            if refused is not None:
+                self.answer(refused)
+                return
+            known.caller, known.generation = incoming.caller, worker.generation
+        work = worker.dispatch(self, incoming)
+        if self.current is incoming:  # not answered within the call
+            self.work = work
+
+    def _learn(self, data: bytes, incoming: Incoming) -> None:
+        """Remember the head of a request that came in one piece, from one message's end to the next."""
+        self._lessons -= 1
+        self._known = known_of(data, incoming, self.worker.limits) if 0 < self._lessons < LESSONS else None
 
     def _wait_for_more(self, size: int) -> None:
         """Bound the wait for, and the size of, a request that has not wholly arrived."""

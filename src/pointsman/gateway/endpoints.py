@@ -27,6 +27,7 @@ from pointsman.dialects.traits import read_traits
 from pointsman.gateway.answers import Refused, refusal, response
 from pointsman.gateway.edge import Edge, Incoming, Work
 from pointsman.gateway.exchange import Exchange
+from pointsman.gateway.refusals import unbooked
 from pointsman.stores.journal import JournalError
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
     try:
         worker.books.admit(record, exchange)
     except JournalError as error:
-        message = f"the request cannot be booked, so it is not sent: {error.args[-1]}"
-        return refuse(worker, edge, 503, message, "ledger_unavailable")
+        why = unbooked(error)
+        return refuse(worker, edge, why.status, why.message, why.code)
     if position < 0:
         exchange.nobody(clock.now_ms())
     else:

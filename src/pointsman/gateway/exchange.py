@@ -12,26 +12,27 @@ from functools import partial
 from pointsman.core.chat import ChatRequest
 from pointsman.core.entry import AttemptRow
 from pointsman.core.options import Options, Step
-from pointsman.core.outcome import CLASSES, Kind, Outcome
+from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.request import Request
-from pointsman.core.routing import Routed, Stay
+from pointsman.core.routing import Routed
 from pointsman.core.run import Effect, Run, Send, Stop
 from pointsman.core.strategy import Snapshot
 from pointsman.core.usage import Usage
 from pointsman.dialects.base import WireError
 from pointsman.dialects.edit import edited
-from pointsman.dialects.relay_request import Head, read_head
+from pointsman.dialects.relay_reply import read_reply
+from pointsman.dialects.relay_request import Head
 from pointsman.gateway import answers
-from pointsman.gateway.attempt import Attempt, Pipe, estimated
+from pointsman.gateway.afterwards import keep, note
+from pointsman.gateway.attempt import Attempt, Pipe, known_usage
 from pointsman.gateway.delivery import Delivery
 from pointsman.gateway.edge import Edge, Incoming
-from pointsman.gateway.kept import Kept
-from pointsman.gateway.ladder import answer_key, keeps_answers, step_down
-from pointsman.gateway.refusals import failure_body, failure_headers, in_the_way
-from pointsman.gateway.settlement import decided_of, own_headers, settled_of
+from pointsman.gateway.ladder import keeps_answers, last_answer
+from pointsman.gateway.refusals import failure_body, unbooked
+from pointsman.gateway.settlement import decided_of, nobody_of, own_headers, priced_by, settled_of
 from pointsman.gateway.shell import Shell
-from pointsman.gateway.upstream import Connection, RawHeaders, lower
-from pointsman.gateway.world import CALLER_DIALECT, Endpoint
+from pointsman.gateway.upstream import Connection, RawHeaders
+from pointsman.gateway.world import CALLER_DIALECT
 from pointsman.stores.journal import JournalError
 
 _OK = Outcome(Kind.OK, 200)
@@ -42,6 +43,8 @@ class Exchange:
     """Carry one admitted request from decision to settlement. Times are milliseconds of the monotonic clock."""
 
     settled = False
+    committed = False  # content has left towards the client
+    routed: Routed | None = None  # set when the route asked for more than its candidates
     decided_ms = 0.0
     first_ms = 0.0  # first content towards the client
     due_ms = 0.0  # when the present wait ends
@@ -61,7 +64,6 @@ class Exchange:
     _kept: list[bytes] | None = None  # the stream so far, for the ladder
 
     def __init__(self, shell: Shell, edge: Edge, incoming: Incoming, head: Head, case: Case) -> None:
-        self.routed: Routed | None = None  # set when the route asked for more than its candidates
         self.shell = shell
         self.edge = edge
         self.incoming = incoming
@@ -82,13 +84,7 @@ class Exchange:
     def nobody(self, now_ms: float) -> None:
         """End at once: no deployment can be tried. The request is booked like any other, with no attempt."""
         self.decided_ms = now_ms
-        error = None if self.routed is None else self.routed.error
-        if error is not None:
-            message = f"rule {error.index + 1} of `{self.options.label}` cannot be evaluated on this request: {error}"
-            self._fail(Outcome(Kind.RULE_FAILED, 0, message), now_ms)
-            return
-        plan, _ = decided_of(self)
-        self._fail(in_the_way(plan, self.request, self.options.label), now_ms)
+        self._fail(nobody_of(self), now_ms)
 
     # --- Sender: what the books tell us
     def booked(self) -> None:
@@ -106,9 +102,7 @@ class Exchange:
         self.settled = True
         self.shell.active.discard(self)
         self._stop_waiting()
-        message = f"the request cannot be booked, so it is not sent: {error.args[-1]}"
-        why = answers.Refused(503, message, "ledger_unavailable")
-        self.edge.answer(answers.refusal(why, request_id=self.request.id))
+        self.edge.answer(answers.refusal(unbooked(error), request_id=self.request.id))
 
     # --- effects
     def _apply(self, effect: Effect, now_ms: float) -> None:
@@ -152,7 +146,7 @@ class Exchange:
         endpoint, incoming, edit = attempt.endpoint, self.incoming, attempt.step.edit
         try:
             if edit is not None:
-                data = self._edited(endpoint, edited(incoming.body, edit))
+                data = endpoint.edited(edited(incoming.body, edit), self.request.id, incoming.headers)
             elif endpoint.relays:
                 data = endpoint.relay(incoming.body, self.head, self.request.id, incoming.headers)
             else:
@@ -174,12 +168,6 @@ class Exchange:
             connection.sink = self  # ours, and told of its loss
             self._data = data
 
-    def _edited(self, endpoint: Endpoint, body: bytes) -> bytes:
-        """Return the whole HTTP request of a body that the route has changed."""
-        if endpoint.relays:
-            return endpoint.relay(body, read_head(body), self.request.id, self.incoming.headers)
-        return endpoint.translate(CALLER_DIALECT.decode_request(body), self.request.id)
-
     # --- Sink: what the connection tells us
     def on_reply(self, status: int, headers: RawHeaders, body: bytes) -> None:
         self._connection = None
@@ -188,40 +176,36 @@ class Exchange:
         attempt.answered_ms = self.shell.now_ms()
         attempt.status = status
         if status != 200 or self.streams:
-            self._attempt_ended(self._classify(attempt, status, headers, body))
+            self._attempt_ended(attempt.classify(status, headers, body, self.shell.live.clock))
             return
         try:
-            failure, usage, served, body = attempt.read_reply(body)
+            if attempt.endpoint.relays:
+                facts = read_reply(body)
+                failure, usage, served = facts.failure, facts.usage, facts.served_model
+            else:
+                failure, usage, served, body = attempt.translate_reply(body)
+            if failure is None:
+                self._answer(attempt, body, usage, served)
+                return
+            if failure.kind is Kind.SERVER_ERROR:  # an error under status 200: its body says which (fault 24)
+                failure = attempt.classify(200, headers, body, self.shell.live.clock)
         except WireError as error:
-            failure = self._classify(attempt, 200, headers, body)
+            failure = attempt.classify(200, headers, body, self.shell.live.clock)
             if failure.kind is Kind.BROKEN:
                 failure = Outcome(Kind.BROKEN, 200, str(error))
-        if failure is None:
-            self._answer(attempt, body, usage, served)
-        elif failure.kind is Kind.SERVER_ERROR:  # an error under status 200: its body says which (fault 24)
-            self._attempt_ended(self._classify(attempt, 200, headers, body))
-        else:
-            self._attempt_ended(failure)
-
-    def _classify(self, attempt: Attempt, status: int, headers: RawHeaders, body: bytes) -> Outcome:
-        wall_s = self.shell.live.clock.wall_ms() / 1000
-        outcome = attempt.endpoint.dialect.classify(status, lower(headers), body, wall_s)
-        if outcome.kind is Kind.OK:
-            return Outcome(Kind.BROKEN, status, "something else came than was asked for")
-        return outcome
+        self._attempt_ended(failure)
 
     def _answer(self, attempt: Attempt, body: bytes, usage: Usage, served: str) -> None:
         """Give the client a whole reply."""
-        if usage.source == "unknown":
-            usage = estimated(self.request.features.input_tokens, len(body))
+        usage = known_usage(usage, self.request.features.input_tokens, len(body))
         now_ms = self.first_ms = attempt.answered_ms
         if self.options.last and keeps_answers(self):
-            self._keep(body)
+            keep(self, body)
         self._end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, served), now_ms)
         answer = answers.unary(own_headers(self, now_ms, whole=True), body, close=self.incoming.close)
         self._settle(_OK, 200, now_ms, answer)
 
-    def on_stream(self, data: bytes) -> None:
+    def on_stream(self, data: bytes, chunk: bytes) -> None:
         attempt, delivery = self.attempt, self.delivery
         if attempt is None:
             return  # the answer is complete: this is behind it
@@ -232,6 +216,9 @@ class Exchange:
             self._kept.append(out)
         if delivery.committed:
             self.progress = True
+            if out is data and chunk and not delivery.plain:
+                delivery.send(chunk)  # the client reads the same coding: what came is what would be made here
+                return  # what leaves as it came is content: no end, no failure
             delivery.write(out)
         elif pipe.content:
             self._commit(out)
@@ -253,14 +240,10 @@ class Exchange:
         if not self.delivery.committed:
             self._commit(b"")
         if self._kept is not None:
-            self._keep(b"".join(self._kept))
+            keep(self, b"".join(self._kept))
         attempt, now_ms = self.attempt, self.shell.now_ms()
         assert attempt is not None
-        usage = (
-            pipe.usage
-            if pipe.usage.source != "unknown"
-            else estimated(self.request.features.input_tokens, pipe.text_bytes)
-        )
+        usage = known_usage(pipe.usage, self.request.features.input_tokens, pipe.text_bytes)
         self._end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, pipe.served_model), now_ms)
         self._settle(_OK, 200, now_ms, self.delivery.last())
 
@@ -299,7 +282,7 @@ class Exchange:
         now_ms = self.shell.now_ms()
         self.first_ms = attempt.answered_ms = now_ms
         attempt.status = 200
-        self.due_ms = now_ms + self.options.idle_ms
+        self.due_ms, self.committed = now_ms + self.options.idle_ms, True
         self.delivery.commit(own_headers(self, now_ms), out)
 
     def _cut(self, outcome: Outcome) -> None:
@@ -329,10 +312,10 @@ class Exchange:
     def _end_attempt(self, attempt: Attempt, outcome: Outcome, now_ms: float) -> None:
         """Book the attempt and fold it into health."""
         self.attempt = None
-        row = attempt.row(outcome, now_ms, self.incoming.ready_ms, (self.request.service_tier, self.minute))
+        row = attempt.row(outcome, now_ms, self.incoming.ready_ms, priced_by(self))
         self.rows.append(row)
         if self.routed is not None:
-            self._note(row, now_ms)
+            note(self, self.routed, row, now_ms)
         self.upstream_ms += now_ms - attempt.started_ms
         answered_ms, tps = attempt.answered_ms, None
         if self.streams and now_ms - answered_ms > 20.0:
@@ -342,35 +325,13 @@ class Exchange:
 
     def _fail(self, outcome: Outcome, now_ms: float) -> None:
         """Tell the client that there is no answer, or that the one begun ends here; settle."""
-        body = failure_body(outcome, self.request.id)
         if self.committed:
-            self._settle(outcome, 200, now_ms, self.delivery.last(b"data: %b\n\n" % body))
+            event = b"data: %b\n\n" % failure_body(outcome, self.request.id)
+            self._settle(outcome, 200, now_ms, self.delivery.last(event))
             return
-        degraded = step_down(self, outcome) if self.options.last else None
-        if degraded is not None:
-            booked, status, rung, answer = degraded
-            self.first_ms = now_ms if booked.kind is Kind.DEGRADED else 0.0
-            self._settle(booked, status, now_ms, answer, rung.name)
-            return
-        status = CLASSES[outcome.kind].status
-        extra = own_headers(self, now_ms) + failure_headers(outcome, len(self.rows))
-        self._settle(outcome, status, now_ms, answers.response(status, body, extra, close=self.incoming.close))
-
-    def _note(self, row: AttemptRow, now_ms: float) -> None:
-        """Keep what later decisions of routes with limits of the day or stickiness look at."""
-        live, routed = self.shell.live, self.routed
-        assert routed is not None
-        if row.charge_nano > 0:
-            live.spending.add({self.options.label, self.head.model}, row.charge_nano, live.clock.wall_ms())
-        sticky = self.options.route.sticky
-        if sticky is not None and routed.stay_key and row.outcome == Kind.OK:
-            until_ms = now_ms + sticky.ttl_s * 1000.0
-            live.affinity.keep(routed.stay_key, Stay(row.deployment, until_ms, row.usage.input_tokens))
-
-    def _keep(self, answer: bytes) -> None:
-        """Keep a complete answer for when the ladder is needed."""
-        live = self.shell.live
-        live.answers.keep(answer_key(self), Kept(live.clock.wall_ms(), answer))
+        last = last_answer(self, outcome, now_ms)
+        self.first_ms = now_ms if last.outcome.kind is Kind.DEGRADED else 0.0
+        self._settle(last.outcome, last.status, now_ms, last.answer, last.rung)
 
     def _settle(self, outcome: Outcome, status: int, now_ms: float, answer: bytes, degraded: str = "") -> None:
         """Book the request, once; `answer` leaves when that is written."""
@@ -437,15 +398,3 @@ class Exchange:
             self._attempt_ended(outcome)
         else:  # between attempts: nothing to book but the request
             self._fail(outcome, self.shell.now_ms())
-
-    # --- small
-    @property
-    def minute(self) -> int:
-        """Return the minute of the UTC day whose prices hold; -1 when no price depends on it."""
-        detail = self.snapshot.detail
-        return -1 if detail is None else detail.minute
-
-    @property
-    def committed(self) -> bool:
-        """Tell whether content has reached the client."""
-        return self.streams and self.delivery.committed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pointsman.core.chat import Choice, End, Finish, Message, Reply, Start, Text, TextDelta, UsageReport
 from pointsman.core.outcome import CLASSES, Blame, Kind, Outcome
@@ -11,7 +11,7 @@ from pointsman.core.policy import Rung
 from pointsman.core.usage import Usage
 from pointsman.gateway import answers
 from pointsman.gateway.refusals import failure_body, failure_headers
-from pointsman.gateway.settlement import ladder_headers
+from pointsman.gateway.settlement import ladder_headers, own_headers
 from pointsman.gateway.world import CALLER_DIALECT
 
 if TYPE_CHECKING:
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 # Ends that the ladder is not there for: the caller's own fault, and our own end.
 _PASSED_ON = frozenset({Kind.CLIENT_GONE, Kind.CANCELLED})
+
+
+class Last(NamedTuple):
+    """Hold the answer that ends an exchange, what to book of it, and the rung it came from; "" for none."""
+
+    outcome: Outcome
+    status: int
+    answer: bytes
+    rung: str
 
 
 def answer_key(exchange: Exchange) -> bytes:
@@ -35,23 +44,31 @@ def keeps_answers(exchange: Exchange) -> bool:
     return any(rung.cached_s is not None for rung in exchange.options.last)
 
 
-def step_down(exchange: Exchange, outcome: Outcome) -> tuple[Outcome, int, Rung, bytes] | None:
-    """Return the outcome to book, the status, the rung and the answer of the first rung that has one; None when the
-    client is to be told of `outcome`, because there is no ladder or the request itself is at fault."""
-    if CLASSES[outcome.kind].blame is Blame.CLIENT or outcome.kind in _PASSED_ON:
-        return None
-    for rung in exchange.options.last:
+def last_answer(exchange: Exchange, outcome: Outcome, now_ms: float) -> Last:
+    """Return what the client is told when no deployment answered: by the first rung that has an answer, else of `outcome`
+    itself. Where the request is at fault there is no stepping down: the caller can mend it."""
+    rungs = exchange.options.last
+    if not rungs or CLASSES[outcome.kind].blame is Blame.CLIENT or outcome.kind in _PASSED_ON:
+        return _refusal(exchange, outcome, own_headers(exchange, now_ms), "")
+    for rung in rungs:
         if rung.refuse:
-            wait_ms = (rung.retry_after_s or 1) * 1000
-            refused = Outcome(outcome.kind, outcome.status, outcome.message, wait_ms, outcome.usage)
-            status = max(503, CLASSES[outcome.kind].status)
-            extra = ladder_headers(exchange, rung) + failure_headers(refused, len(exchange.rows) + 2, status)
-            told = failure_body(refused, exchange.request.id)
-            return outcome, status, rung, answers.response(status, told, extra, close=exchange.incoming.close)
+            wait_ms = 1000 * (rung.retry_after_s or 1)
+            outcome = Outcome(outcome.kind, outcome.status, outcome.message, wait_ms, outcome.usage)
+            return _refusal(exchange, outcome, ladder_headers(exchange, rung), rung.name)
         body = _cached(exchange, rung) if rung.reply is None else _reply(exchange, rung.reply)
         if body is not None:
-            return Outcome(Kind.DEGRADED, 200, outcome.message), 200, rung, _whole(exchange, rung, body)
-    return None
+            answer = _whole(exchange, rung, body)
+            return Last(Outcome(Kind.DEGRADED, 200, outcome.message), 200, answer, rung.name)
+    return _refusal(exchange, outcome, own_headers(exchange, now_ms), "")
+
+
+def _refusal(exchange: Exchange, outcome: Outcome, headers: str, rung: str) -> Last:
+    status = CLASSES[outcome.kind].status
+    if rung:
+        status = max(503, status)
+    extra = headers + failure_headers(outcome, len(exchange.rows), status, final=bool(rung))
+    body = failure_body(outcome, exchange.request.id)
+    return Last(outcome, status, answers.response(status, body, extra, close=exchange.incoming.close), rung)
 
 
 def _cached(exchange: Exchange, rung: Rung) -> bytes | None:

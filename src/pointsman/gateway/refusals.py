@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pointsman.core.decide import Plan
+from pointsman.core.facts import RuleError
 from pointsman.core.outcome import CLASSES, Blame, Kind, Outcome
 from pointsman.core.request import Request, names_of
 from pointsman.gateway import answers
+from pointsman.gateway.answers import Refused
+from pointsman.stores.journal import JournalError
 
 # What a provider says here is about the operator's account, perhaps with a part of the key; the ledger keeps it.
 OWN_WORDS = {
@@ -28,20 +31,30 @@ def failure_body(outcome: Outcome, request_id: str) -> bytes:
     return answers.error_body(message, kind.type, kind.code, origin=origin, request_id=request_id)
 
 
-def failure_headers(outcome: Outcome, attempts: int, status: int = 0) -> str:
+def failure_headers(outcome: Outcome, attempts: int, status: int, *, final: bool = False) -> str:
     """Return the headers that tell an SDK whether, and when, to try again.
 
     `x-should-retry: false` when our own tries are spent, or when nobody can be tried; a 429 that met no other deployment is
-    left to the SDK, which waits as `retry-after` says. `status` is that of the answer, when it is not the outcome's own.
+    left to the SDK, which waits as `retry-after` says. `final`: the operator has said so.
     """
-    status = status or CLASSES[outcome.kind].status
     lines = ""
     if status in (429, 503):
         wait_ms = outcome.retry_after_ms if outcome.retry_after_ms is not None else 1_000
         lines = f"retry-after: {max(1, -(-wait_ms // 1000))}\r\n"
-    if attempts > 1 or outcome.kind in _NO_USE or (attempts == 0 and status == 503):
+    if final or attempts > 1 or outcome.kind in _NO_USE or (attempts == 0 and status == 503):
         lines += "x-should-retry: false\r\n"
     return lines
+
+
+def unbooked(error: JournalError) -> Refused:
+    """Return the refusal of a request that cannot be booked."""
+    return Refused(503, f"the request cannot be booked, so it is not sent: {error.args[-1]}", "ledger_unavailable")
+
+
+def rule_failure(error: RuleError, route: str) -> Outcome:
+    """Return the Outcome of a request on which a rule of `route` could not be evaluated: it is never passed over."""
+    message = f"rule {error.index + 1} of `{route}` cannot be evaluated on this request: {error}"
+    return Outcome(Kind.RULE_FAILED, 0, message)
 
 
 def in_the_way(plan: Plan, request: Request, route: str) -> Outcome:

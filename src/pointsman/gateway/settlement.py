@@ -10,6 +10,7 @@ from pointsman.core.explain import sentences
 from pointsman.core.outcome import Outcome
 from pointsman.core.policy import Rung
 from pointsman.core.pricing import usd_exact
+from pointsman.gateway.refusals import in_the_way, rule_failure
 
 if TYPE_CHECKING:
     from pointsman.gateway.exchange import Exchange
@@ -85,6 +86,20 @@ def why(exchange: Exchange) -> str:
         return ""
     _, decision = decided_of(exchange)
     return f"x-pointsman-why: {' '.join(sentences(decision)).encode('ascii', 'replace').decode()}\r\n"
+
+
+def nobody_of(exchange: Exchange) -> Outcome:
+    """Return the Outcome of an exchange that has nobody to send to."""
+    error = None if exchange.routed is None else exchange.routed.error
+    if error is not None:
+        return rule_failure(error, exchange.options.label)
+    return in_the_way(decided_of(exchange)[0], exchange.request, exchange.options.label)
+
+
+def priced_by(exchange: Exchange) -> tuple[str | None, int]:
+    """Return the service tier, and the minute of the UTC day whose prices hold (-1: none depends on it)."""
+    detail = exchange.snapshot.detail
+    return exchange.request.service_tier, -1 if detail is None else detail.minute
 
 
 def decided_of(exchange: Exchange) -> tuple[Plan, Decision]:

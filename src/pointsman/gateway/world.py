@@ -14,7 +14,7 @@ from pointsman.core.policy import Deployment, Key, Limits, Policy, Provider
 from pointsman.core.resolve import Trail
 from pointsman.dialects.base import AUTH_STYLES, Dialect, auth_header
 from pointsman.dialects.registry import DIALECTS
-from pointsman.dialects.relay_request import Head, splice, spliced_model
+from pointsman.dialects.relay_request import Head, read_head, splice, spliced_model
 from pointsman.gateway.local import is_loopback
 from pointsman.gateway.upstream import Origin
 from pointsman.strategies import STRATEGIES
@@ -61,6 +61,12 @@ class Endpoint:
             len(data),
             data,
         )
+
+    def edited(self, body: bytes, request_id: str, headers: dict[str, bytes]) -> bytes:
+        """Return the whole HTTP request of a body that the route has changed. Raise WireError as `translate` does."""
+        if self.relays:
+            return self.relay(body, read_head(body), request_id, headers)
+        return self.translate(CALLER_DIALECT.decode_request(body), request_id)
 
     def _head(self, *, stream: bool) -> bytes:
         provider, wire = self.provider, self.deployment.wire

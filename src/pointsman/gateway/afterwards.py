@@ -1,0 +1,32 @@
+"""Afterwards: what an exchange leaves for later decisions: where a conversation is, what a route has cost, its answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pointsman.core.entry import AttemptRow
+from pointsman.core.outcome import Kind
+from pointsman.core.routing import Routed, Stay
+from pointsman.gateway.kept import Kept
+from pointsman.gateway.ladder import answer_key
+
+if TYPE_CHECKING:
+    from pointsman.gateway.exchange import Exchange
+
+
+def note(exchange: Exchange, routed: Routed, row: AttemptRow, now_ms: float) -> None:
+    """Note an attempt that ended: its charge under the route that was asked for and the one that decided, and where the
+    conversation is now."""
+    live, options = exchange.shell.live, exchange.options
+    if row.charge_nano > 0:
+        live.spending.add({options.label, exchange.head.model}, row.charge_nano, live.clock.wall_ms())
+    sticky = options.route.sticky
+    if sticky is not None and routed.stay_key and row.outcome == Kind.OK:
+        until_ms = now_ms + sticky.ttl_s * 1000.0
+        live.affinity.keep(routed.stay_key, Stay(row.deployment, until_ms, row.usage.input_tokens))
+
+
+def keep(exchange: Exchange, answer: bytes) -> None:
+    """Keep a complete answer for when the ladder is needed."""
+    live = exchange.shell.live
+    live.answers.keep(answer_key(exchange), Kept(live.clock.wall_ms(), answer))
