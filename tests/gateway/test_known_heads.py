@@ -213,6 +213,20 @@ def test_the_head_of_a_connection_is_known_from_its_third_request_on(monkeypatch
     ]
 
 
+def test_a_head_that_comes_before_its_body_is_known_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    clerk = Clerk(LIMITS)
+    edge, _ = opened(clerk)
+    for size in (2, 3, 4, 5):
+        whole = request(b"%d" % size, b"b" * size)
+        edge.data_received(whole[:-size])
+        assert not edge.idle() and edge.due_ms > 1.0  # it is waited for, with a bound
+        edge.data_received(whole[-size:])
+        if size == 3:
+            assert edge._known is not None
+            monkeypatch.setattr(edge, "_parser", None)  # the next heads must not need it
+    assert [len(seen[3]) for seen in clerk.seen] == [2, 3, 4, 5]
+
+
 def test_other_keys_mean_another_look_at_who_calls() -> None:
     clerk = Clerk(LIMITS)
     edge, _ = opened(clerk)

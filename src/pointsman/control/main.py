@@ -35,7 +35,7 @@ from pointsman.stores.ledger import LedgerError
 from pointsman.stores.sqlite import FILE, SqliteWriter
 
 NICE = 19  # the least share of a busy core: the ledger may be late, an answer not
-POLL_S = 0.1  # how soon the pump looks again after it had work
+POLL_S = 0.2  # how soon the pump looks again when it has caught up: each look costs a transaction, however few the rows
 IDLE_S = 0.5  # how rarely it looks when there is none
 FLUSH_S = 60.0  # for booking at the end; what is left stays in the journal
 LOCK_RETRY_S = 0.5
@@ -81,8 +81,8 @@ class PumpThread(threading.Thread):
             if stopping and (not busy or time.monotonic() > until_s):
                 return
             wait_s = POLL_S if busy else min(IDLE_S, wait_s * 1.25)
-            if not busy:
-                self.stopping.wait(wait_s)
+            if not self._pump.behind:
+                self.stopping.wait(wait_s if not stopping else 0.0)
 
 
 @contextlib.contextmanager

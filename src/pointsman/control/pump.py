@@ -80,6 +80,7 @@ class Pump:
         self._marks: dict[str, Mark] = {}  # as the ledger had them when `_synced`
         self._written: dict[str, Mark] = {}  # as the ledger has them now
         self._synced = False
+        self.behind = False  # after a step: more is there to be read at once
 
     def step(self) -> bool:
         """Book a piece of each incarnation's journal. Return whether there was something to do.
@@ -101,7 +102,7 @@ class Pump:
         listing = segments(self._folder)
         if not self._synced:
             self._sync({path.name for paths in listing.values() for path in paths})
-        busy = False
+        busy = self.behind = False
         for name, living in alive.items():
             tail = self._tails.setdefault(name, Tail(name))
             busy |= self._advance(tail, listing.get(name, []), living)
@@ -138,6 +139,7 @@ class Pump:
         if position >= 0:
             last = position == len(ordered) - 1
             busy = self._book(tail, ordered[position], complete=not living or not last)
+            self.behind |= ordered[position].more or (busy and not last)
         if not living and tail.open and all(segment.ended for segment in ordered):
             self._recover(tail)
             busy = True

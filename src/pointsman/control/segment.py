@@ -21,6 +21,7 @@ class Segment:
         self.offset = offset
         self.skipped = skipped
         self.ended = False
+        self.more = False  # the last piece was full: what follows it is there already
 
     def read(self, *, complete: bool) -> list[tuple[int, int, bytes]]:
         """Return the next records as (start, end, payload). `complete`: the writer is through with this file.
@@ -54,4 +55,5 @@ class Segment:
         self.skipped += seen.skipped
         self.offset = seen.offset
         self.ended = last and complete
+        self.more = not last
         return [(end - len(payload) - FRAME_HEAD_BYTES, end, payload) for end, payload in seen.payloads], last

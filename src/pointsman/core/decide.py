@@ -7,12 +7,23 @@ from itertools import pairwise
 
 import msgspec
 
-from pointsman.core.filters import HEALTH_REASONS, Reason, bounded, fits_all, health, static
+from pointsman.core.filters import (
+    HEALTH_REASONS,
+    TRIAL_SHARE,
+    Demand,
+    Reason,
+    any_doubted,
+    bounded,
+    fits_all,
+    health,
+    static,
+    trial_drawn,
+)
 from pointsman.core.options import Options, Step, cost_nano
-from pointsman.core.policy import Bounds
 from pointsman.core.request import Features, Request
 from pointsman.core.strategy import Ranking, Snapshot
 
+LAST_SEED = 1.0 - 2.0**-53  # the largest below 1: what rounding must not pass
 Eligible = tuple[int, ...]  # positions
 Reasons = tuple[str, ...]  # a Reason for each candidate; () when all are eligible
 
@@ -64,6 +75,7 @@ class _Ranked(msgspec.Struct, frozen=True, gc=False):
     relaxed: tuple[str, ...] = ()
 
 
+_Case = tuple[tuple[Eligible, Reasons], Demand]  # the candidates that the filters left, and what they are held to
 _NOBODY = Ranking((), (), ())
 
 
@@ -111,11 +123,34 @@ def decide(request: Request, options: Options, snapshot: Snapshot) -> tuple[Plan
 
 
 def _rank(options: Options, snapshot: Snapshot, features: Features) -> _Ranked:
-    """Return the eligible candidates ranked: those of the route, then rung by rung those of its ladder."""
-    eligible, reasons = _filter(options, snapshot, features)
+    """Return the eligible candidates ranked. Where one is in doubt, chance says whether it is tried this time, and the
+    probabilities are those of both cases together."""
+    filtered = _filter(options, snapshot, features)
+    if not any_doubted(options, filtered[0], snapshot):
+        return _ranked(options, snapshot, features, filtered)
+    tried = trial_drawn(snapshot.seed)
+    taken = _ranked(options, snapshot, features, filtered, tried=tried)
+    other = _ranked(options, snapshot, features, filtered, tried=not tried).ranking
+    share = TRIAL_SHARE if tried else 1.0 - TRIAL_SHARE
+    elsewhere = dict(zip(other.order, other.probabilities, strict=True))
+    order, chances, scores = taken.ranking.order, taken.ranking.probabilities, taken.ranking.scores
+    mixed = [share * p + (1.0 - share) * elsewhere.get(at, 0.0) for at, p in zip(order, chances, strict=True)]
+    return _Ranked(Ranking(order, tuple(mixed), scores), taken.reasons, taken.relaxed)
+
+
+def _ranked(
+    options: Options,
+    snapshot: Snapshot,
+    features: Features,
+    filtered: tuple[Eligible, Reasons],
+    *,
+    tried: bool = False,
+) -> _Ranked:
+    """Rank those of the filtered candidates that meet the demands: those of the route, then rung by rung its ladder's."""
+    eligible, reasons = filtered
     relaxed: tuple[str, ...] = ()
     if eligible and options.bounds is not None:
-        eligible, reasons, relaxed = _bounded(options, snapshot, features, (eligible, reasons))
+        eligible, reasons, relaxed = _bounded(options, snapshot, features, (filtered, Demand(options.bounds, tried)))
     if not eligible:
         return _Ranked(_NOBODY, reasons, relaxed)
     if options.plain:
@@ -142,7 +177,7 @@ def _tier(options: Options, eligible: Eligible, features: Features, snapshot: Sn
     seed = snapshot.seed
     drawn = eligible[min(int(seed / share * count), count - 1)] if seed < share else -1
     if share:
-        seed = (seed - share) / (1.0 - share) if drawn < 0 else seed / share
+        seed = min((seed - share) / (1.0 - share) if drawn < 0 else seed / share, LAST_SEED)
         snapshot = msgspec.structs.replace(snapshot, seed=seed)
     ranking = options.strategy.rank(options, eligible, features, snapshot)
     sticky = -1 if snapshot.detail is None else snapshot.detail.sticky
@@ -179,35 +214,45 @@ def _filter(options: Options, snapshot: Snapshot, features: Features) -> tuple[E
 
 
 def _bounded(
-    options: Options, snapshot: Snapshot, features: Features, filtered: tuple[Eligible, Reasons]
+    options: Options, snapshot: Snapshot, features: Features, case: _Case
 ) -> tuple[Eligible, Reasons, tuple[str, ...]]:
-    """Hold the filtered candidates to the route's demands; give up demands in the declared order until one of the route's
-    own candidates meets what is left. Return also the demands that were given up."""
-    bounds = options.bounds
-    assert bounds is not None
-    eligible, before = filtered
+    """Hold the filtered candidates to the route's demands; give up demands in the declared order, and as few as it takes,
+    until one of the route's own candidates meets what is left. Return also the demands that were given up.
+
+    When giving up everything that may be given up does not help, nothing is given up.
+    """
+    filtered, demand = case
+    met, reasons = _meeting(options, snapshot, features, case)
+    if _has_own(options, met) or not _has_own(options, filtered[0]):
+        return met, reasons, ()
     relaxed: tuple[str, ...] = ()
-    met, reasons = _meeting(options, snapshot, features, (filtered, bounds))
-    for demand in bounds.relax:
-        if met and not options.options[met[0]].tier:
+    for name in demand.bounds.relax:
+        relaxed = (*relaxed, name)
+        if _has_own(options, _meeting(options, snapshot, features, _without(case, relaxed))[0]):
             break
-        if not eligible or options.options[eligible[0]].tier:
-            break  # no demand stands in the way of the route's own candidates
-        relaxed = (*relaxed, demand)
-        bounds = msgspec.structs.replace(bounds, **{demand: None})
-        met, reasons = _meeting(options, snapshot, features, ((eligible, before), bounds))
-    if relaxed and not (met and not options.options[met[0]].tier):
-        # Giving up everything that may be given up did not help, so nothing is given up.
-        met, reasons = _meeting(options, snapshot, features, (filtered, options.bounds or bounds))
-        relaxed = ()
-    return met, reasons, relaxed
+    else:
+        return met, reasons, ()
+    for name in relaxed:  # take back what was given up in vain
+        fewer = tuple(one for one in relaxed if one != name)
+        if _has_own(options, _meeting(options, snapshot, features, _without(case, fewer))[0]):
+            relaxed = fewer
+    return *_meeting(options, snapshot, features, _without(case, relaxed)), relaxed
 
 
-def _meeting(
-    options: Options, snapshot: Snapshot, features: Features, case: tuple[tuple[Eligible, Reasons], Bounds]
-) -> tuple[Eligible, Reasons]:
-    (eligible, before), bounds = case
-    found = bounded(options, eligible, features, snapshot, bounds)
+def _has_own(options: Options, positions: Eligible) -> bool:
+    """Tell whether a candidate of the route itself is among them; those of its ladder stand behind."""
+    return bool(positions) and not options.options[positions[0]].tier
+
+
+def _without(case: _Case, relaxed: tuple[str, ...]) -> _Case:
+    filtered, demand = case
+    return filtered, demand._replace(bounds=msgspec.structs.replace(demand.bounds, **dict.fromkeys(relaxed)))
+
+
+def _meeting(options: Options, snapshot: Snapshot, features: Features, case: _Case) -> tuple[Eligible, Reasons]:
+    """Return those of the filtered candidates that meet the demand, and the Reasons."""
+    (eligible, before), demand = case
+    found = bounded(options, eligible, features, snapshot, demand)
     if not any(found):
         return eligible, before
     reasons = list(before) or [Reason.ELIGIBLE.value] * len(options.options)

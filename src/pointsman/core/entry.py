@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import structs
 
-from pointsman.core.decide import Decision, decide
+from pointsman.core.decide import Decision, Plan, decide
 from pointsman.core.facts import RuleError
 from pointsman.core.filters import Reason
 from pointsman.core.options import NO_DETAIL, Options
@@ -143,5 +143,12 @@ def on_trail(decision: Decision, routed: Routed) -> Decision:
         probabilities=(),
         reasons=(Reason.RULE.value,) * len(decision.candidates),
         reason=f"nobody:{Reason.RULE}",
-        path=(f"{trail.options.label} rule {error.index + 1}: {error}",),
+        path=(*error.path, f"{error.route} rule {error.index + 1} failed: {error}"),
+    )
+
+
+def plan_on_trail(plan: Plan, routed: Routed) -> Plan:
+    """Return the Plan of a request; when a rule on its way could not be evaluated, that of nobody."""
+    return (
+        plan if routed.error is None else structs.replace(plan, order=(), attempts=0, hold_nano=0, refused=Reason.RULE)
     )

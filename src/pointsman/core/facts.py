@@ -63,11 +63,12 @@ BY_DEPLOYMENT = frozenset({"health.breaker", "health.ttft_ms", "health.ttft_ms_p
 
 
 class RuleError(Exception):
-    """Say which condition could not be evaluated on these facts, and why. `index` counts the route's rules from 0."""
+    """Say which condition could not be evaluated on these facts, and why. `index` counts the rules of `route` from 0;
+    `path` are the steps that led there."""
 
-    def __init__(self, index: int, message: str) -> None:
+    def __init__(self, index: int, message: str, route: str = "", path: tuple[str, ...] = ()) -> None:
         super().__init__(message)
-        self.index = index
+        self.index, self.route, self.path = index, route, path
 
 
 class Ruleset(msgspec.Struct, frozen=True):

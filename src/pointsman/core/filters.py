@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 from pointsman.core.health import State
 from pointsman.core.options import NO_BOUND, NO_DETAIL, Option, Options, costs_nano
@@ -73,14 +74,23 @@ def health(state: State, now_ms: float) -> Reason:
     return Reason.ELIGIBLE
 
 
+class Demand(NamedTuple):
+    """Hold what candidates are held to: the route's bounds, and whether those that seem slow by old measurements are tried
+    this time."""
+
+    bounds: Bounds
+    tried: bool
+
+
 def bounded(
-    options: Options, eligible: Sequence[int], features: Features, snapshot: Snapshot, bounds: Bounds
+    options: Options, eligible: Sequence[int], features: Features, snapshot: Snapshot, demand: Demand
 ) -> list[Reason]:
     """Return the Reasons that the route's demands give against the `eligible` candidates.
 
     What the ladder brings is held to the limits of money alone: it is there for when the rest cannot be met. A candidate
-    that was never measured is not slow; one whose last measurement is old is tried with a small share of the requests.
+    that was never measured is not slow.
     """
+    bounds, tried = demand
     reasons = [Reason.ELIGIBLE] * len(eligible)
     per_request, per_day = bounds.nano_per_request, bounds.nano_per_day
     if per_request is not None or per_day is not None:
@@ -95,7 +105,7 @@ def bounded(
                 reasons[i] = Reason.UNPRICED
     first_rung = options.tier_starts[0] if options.tier_starts else NO_BOUND
     if bounds.ttft_ms_p95 is not None:
-        most_ms, states, tried = bounds.ttft_ms_p95, snapshot.states, _tried(snapshot.seed)
+        most_ms, states = bounds.ttft_ms_p95, snapshot.states
         for i, position in enumerate(eligible):
             state = states[position]
             if (
@@ -112,6 +122,15 @@ def bounded(
     return reasons
 
 
-def _tried(seed: float) -> bool:
+def any_doubted(options: Options, eligible: Sequence[int], snapshot: Snapshot) -> bool:
+    """Tell whether some candidate seems slow by too few or too old measurements."""
+    bounds, states = options.bounds, snapshot.states
+    if bounds is None or bounds.ttft_ms_p95 is None:
+        return False
+    most_ms = bounds.ttft_ms_p95
+    return any(states[p].ttft_p95_ms > most_ms and states[p].sampled < TRUSTED_SAMPLES for p in eligible)
+
+
+def trial_drawn(seed: float) -> bool:
     """Draw with TRIAL_SHARE, from digits of the seed that the strategies hardly use."""
     return (seed * 65536.0) % 1.0 < TRIAL_SHARE

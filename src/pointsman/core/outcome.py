@@ -35,6 +35,7 @@ class Kind(StrEnum):
     CLIENT_GONE = "client_gone"
     CANCELLED = "cancelled"  # the loser of a hedge, or the router stopped
     SPENT = "spent"  # the route's money of the day is used up
+    UNMET = "unmet"  # no candidate meets what the route demands of quality or cost
     RULE_FAILED = "rule_failed"  # a rule of the route could not be evaluated on this request
     DEGRADED = "degraded"  # the ladder answered: an earlier answer, or a text of the operator's
 
@@ -91,6 +92,7 @@ CLASSES: dict[Kind, Class] = {
     Kind.CLIENT_GONE: Class(_C, Retry.NEVER, True, 499, "api_error", "client_closed_request"),
     Kind.CANCELLED: Class(_N, Retry.NEVER, True, 503, "api_error", "cancelled"),
     Kind.SPENT: Class(_R, Retry.NEVER, False, 429, "insufficient_quota", "route_budget_spent"),
+    Kind.UNMET: Class(_R, Retry.NEVER, False, 503, "api_error", "demands_not_met"),
     Kind.RULE_FAILED: Class(_R, Retry.NEVER, False, 500, "api_error", "rule_failed"),
     Kind.DEGRADED: Class(_N, Retry.NEVER, False, 200, "", ""),
 }
@@ -117,6 +119,9 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     @property
     def retry(self) -> Retry:
         return CLASSES[self.kind].retry
+
+
+ANSWERED = Outcome(Kind.OK, 200)
 
 
 def kind_of_status(status: int) -> Kind:

@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from pointsman.core.facts import Facts
+from pointsman.core.facts import Facts, RuleError
 from pointsman.core.options import Options
 from pointsman.core.policy import Arm, Split
 from pointsman.core.strategy import Detail
@@ -33,10 +33,14 @@ def resolve(
     Of a route's rules the first that holds says where to go on; when none holds, its split does, else it decides itself.
     Raise core.facts.RuleError when a condition cannot be evaluated on these facts.
     """
-    options, path, arm, probability = asked, [], "", 1.0
+    path: list[str] = []
+    options, arm, probability = asked, "", 1.0
     for _ in range(MOST_STEPS):
         route = options.route
-        index = -1 if options.rules is None else options.rules.match(facts)
+        try:
+            index = -1 if options.rules is None else options.rules.match(facts)
+        except RuleError as error:
+            raise RuleError(error.index, str(error), options.label, tuple(path)) from None
         if index >= 0:
             path.append(f"{options.label} rule {index + 1}")
             options = routes[route.rules[index].use]

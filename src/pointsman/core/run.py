@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from pointsman.core.decide import Plan
-from pointsman.core.options import Step
+from pointsman.core.options import NO_BOUND, Step
 from pointsman.core.outcome import CLASSES, Kind, Outcome, Retry
 
 MIN_USEFUL_MS = 50.0  # no attempt starts with less time than this before the deadline (I10)
@@ -86,6 +86,7 @@ class Run:
 
     def _next(self, outcome: Outcome, usable: Usable) -> Step | None:
         window = self._last.context_tokens if self._last and outcome.kind is Kind.CONTEXT_LENGTH else 0
+        window = 0 if window == NO_BOUND else window  # unknown says nothing of the others
         left: list[Step] = []
         for position in self.plan.order:
             step = self.plan.steps[position]

@@ -81,6 +81,8 @@ class Edge(asyncio.Protocol):
     _caller: object | None = None
     _generation: object | None = None
     _known: Known | None = None
+    _held = b""  # a known head that waits for its body; the parser has not seen it
+    _first = b""  # the first piece of a request that may be learned
     _lessons = LESSONS + 1  # the first request is no lesson: it may be the only one
     _paused_ms = 0.0
     _stalled_bytes = 0
@@ -113,9 +115,15 @@ class Edge(asyncio.Protocol):
         between = self._between and self.current is None
         known = self._known
         if between and known is not None:
+            if self._held:
+                data, self._held = self._held + data, b""
             incoming = known.read(data, self.worker.limits)
             if incoming is not None:
                 self._answer_known(incoming, known)
+                return
+            length = known.awaits(data, self.worker.limits) if known.generation is self.worker.generation else 0
+            if length:
+                self._hold(data, length)
                 return
         limit = self.worker.limits.header_bytes
         if self._in_head and len(data) > limit and data.find(END_OF_HEAD, 0, limit) < 0:
@@ -130,12 +138,15 @@ class Edge(asyncio.Protocol):
             self._refuse(400, "the request is not valid HTTP/1.1", "invalid_http")
             return
         if not self._ready:
+            self._first = data if between and self._lessons and len(data) <= limit else b""
             self._wait_for_more(len(data))
         elif self.current is None:
             incoming = self._ready.popleft()
-            if between and self._lessons and self._between and not self._ready:
-                self._learn(data, incoming)
+            whole, self._first = self._first + data if between or self._first else b"", b""
+            lesson = whole and self._lessons and self._between and not self._ready
             self._answer(incoming)
+            if lesson:
+                self._learn(whole, incoming)
         elif len(self._ready) > MAX_PIPELINED:
             self.abort()
 
@@ -295,10 +306,18 @@ class Edge(asyncio.Protocol):
         if self.current is incoming:  # not answered within the call
             self.work = work
 
+    def _hold(self, head: bytes, length: int) -> None:
+        """Keep a known head whose caller is known until its body comes: many clients send the two apart."""
+        self._held, self._head_bytes = head, len(head)
+        self.due_ms = self.worker.now_ms() + self.worker.limits.body_ms + length / LEAST_BYTES_PER_MS
+
     def _learn(self, data: bytes, incoming: Incoming) -> None:
-        """Remember the head of a request that came in one piece, from one message's end to the next."""
+        """Remember the head of a request, `data` from one message's end to the next."""
         self._lessons -= 1
-        self._known = known_of(data, incoming, self.worker.limits) if 0 < self._lessons < LESSONS else None
+        known = known_of(data, incoming, self.worker.limits) if 0 < self._lessons < LESSONS else None
+        if known is not None and incoming.caller is not None:
+            known.caller, known.generation = incoming.caller, self.worker.generation
+        self._known = known
 
     def _wait_for_more(self, size: int) -> None:
         """Bound the wait for, and the size of, a request that has not wholly arrived."""

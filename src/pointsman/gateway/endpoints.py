@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, structs
 
 from pointsman.core.decide import decide, first
-from pointsman.core.entry import Admitted, on_trail
+from pointsman.core.entry import Admitted, on_trail, plan_on_trail
 from pointsman.core.explain import told
 from pointsman.core.ids import request_id
 from pointsman.core.options import Options
@@ -87,7 +87,7 @@ def dry_run(worker: Worker, edge: Edge, incoming: Incoming) -> None:
     _, name, (options, request, snapshot), routed, _ = considered
     plan, decision = decide(request, options, snapshot)
     if routed is not None:
-        decision = on_trail(decision, routed)
+        plan, decision = plan_on_trail(plan, routed), on_trail(decision, routed)
     reply(edge, 200, told(name, options, plan, decision))
 
 

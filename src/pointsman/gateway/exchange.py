@@ -12,7 +12,7 @@ from functools import partial
 from pointsman.core.chat import ChatRequest
 from pointsman.core.entry import AttemptRow
 from pointsman.core.options import Options, Step
-from pointsman.core.outcome import Kind, Outcome
+from pointsman.core.outcome import ANSWERED, Kind, Outcome
 from pointsman.core.request import Request
 from pointsman.core.routing import Routed
 from pointsman.core.run import Effect, Run, Send, Stop
@@ -27,6 +27,7 @@ from pointsman.gateway.afterwards import keep, note
 from pointsman.gateway.attempt import Attempt, Pipe, known_usage
 from pointsman.gateway.delivery import Delivery
 from pointsman.gateway.edge import Edge, Incoming
+from pointsman.gateway.kept import Recording
 from pointsman.gateway.ladder import keeps_answers, last_answer
 from pointsman.gateway.refusals import failure_body, unbooked
 from pointsman.gateway.settlement import decided_of, nobody_of, own_headers, priced_by, settled_of
@@ -35,7 +36,6 @@ from pointsman.gateway.upstream import Connection, RawHeaders
 from pointsman.gateway.world import CALLER_DIALECT
 from pointsman.stores.journal import JournalError
 
-_OK = Outcome(Kind.OK, 200)
 Case = tuple[Options, Request, Snapshot]  # all that `decide` takes
 
 
@@ -61,7 +61,7 @@ class Exchange:
     _timer: asyncio.TimerHandle | None = None
     _paused = False
     _booked = False
-    _kept: list[bytes] | None = None  # the stream so far, for the ladder
+    _kept: Recording | None = None  # the stream so far, for the ladder
 
     def __init__(self, shell: Shell, edge: Edge, incoming: Incoming, head: Head, case: Case) -> None:
         self.shell = shell
@@ -160,7 +160,7 @@ class Exchange:
         if self.streams:
             attempt.open_pipe(show_usage=self.head.include_usage)
             self.delivery.drop()
-            self._kept = [] if self.options.last and keeps_answers(self) else None
+            self._kept = Recording() if self.options.last and keeps_answers(self) else None
         self._connection = connection
         if self._booked:
             connection.call(self, data)
@@ -203,7 +203,7 @@ class Exchange:
             keep(self, body)
         self._end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, served), now_ms)
         answer = answers.unary(own_headers(self, now_ms, whole=True), body, close=self.incoming.close)
-        self._settle(_OK, 200, now_ms, answer)
+        self._settle(ANSWERED, 200, now_ms, answer)
 
     def on_stream(self, data: bytes, chunk: bytes) -> None:
         attempt, delivery = self.attempt, self.delivery
@@ -213,7 +213,7 @@ class Exchange:
         assert pipe is not None
         out = pipe.feed(data)
         if self._kept is not None:
-            self._kept.append(out)
+            self._kept.add(out)
         if delivery.committed:
             self.progress = True
             if out is data and chunk and not delivery.plain:
@@ -234,18 +234,18 @@ class Exchange:
 
     def _complete(self, pipe: Pipe) -> None:
         """End well: the terminal marker is there, so nothing that still comes can change the answer."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.end_soon(self)
-        if not self.delivery.committed:
+        if self._connection is not None:
+            self._connection.end_soon(self)
+            self._connection = None
+        if not self.committed:
             self._commit(b"")
         if self._kept is not None:
-            keep(self, b"".join(self._kept))
+            keep(self, self._kept.whole())
         attempt, now_ms = self.attempt, self.shell.now_ms()
         assert attempt is not None
         usage = known_usage(pipe.usage, self.request.features.input_tokens, pipe.text_bytes)
         self._end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, pipe.served_model), now_ms)
-        self._settle(_OK, 200, now_ms, self.delivery.last())
+        self._settle(ANSWERED, 200, now_ms, self.delivery.last())
 
     def on_stream_end(self) -> None:
         if self.settled:
@@ -254,7 +254,7 @@ class Exchange:
         pipe = self._pipe()
         out, outcome = pipe.close()
         if self._kept is not None:
-            self._kept.append(out)
+            self._kept.add(out)
         if self.delivery.committed:
             self.delivery.write(out)
         elif outcome.kind is Kind.OK or pipe.content:

@@ -16,6 +16,25 @@ class Kept(NamedTuple):
     body: bytes
 
 
+class Recording:
+    """Collect what a stream has sent, up to MOST_ANSWER_BYTES; a longer one is not kept."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._left = MOST_ANSWER_BYTES
+
+    def add(self, piece: bytes) -> None:
+        self._left -= len(piece)
+        if self._left >= 0:
+            self._pieces.append(piece)
+        else:
+            self._pieces.clear()
+
+    def whole(self) -> bytes:
+        """Return all of it; b"" when it was too long."""
+        return b"".join(self._pieces)
+
+
 class Answers:
     """Keep the last complete answer to each request, for routes that may fall back on it. Bounded; the oldest go first."""
 
@@ -26,7 +45,7 @@ class Answers:
 
     def keep(self, key: bytes, kept: Kept) -> None:
         """Keep an answer in place of an earlier one; one that is too long is not."""
-        if len(kept.body) > MOST_ANSWER_BYTES:
+        if not 0 < len(kept.body) <= MOST_ANSWER_BYTES:
             return
         self._bytes += len(kept.body) - len(self._kept.pop(key, Kept(0, b"")).body)
         self._kept[key] = kept

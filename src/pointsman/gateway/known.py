@@ -56,6 +56,23 @@ class Known:
         self._method, self._target, self._headers = incoming.method, incoming.target, incoming.headers
         self._limits = limits
 
+    def awaits(self, data: bytes, limits: Limits) -> int:
+        """Return how long the body is that is still to come, if `data` is this head and nothing more and the body is within
+        the limits; else 0."""
+        before, after = self._before, self._after
+        begin, end = len(before), len(data) - len(after)
+        digits = data[begin:end]
+        if (
+            0 < end - begin <= MAX_DIGITS
+            and digits.isdigit()
+            and int(digits) <= limits.body_bytes
+            and limits is self._limits
+            and self._same_after(data[end:], after)
+            and self._same_before(data[:begin], before)
+        ):
+            return int(digits)
+        return 0
+
     def read(self, data: bytes, limits: Limits) -> Incoming | None:
         """Return the request that `data` is, if it is exactly one, whole, with this head; else None."""
         before, after = self._before, self._after

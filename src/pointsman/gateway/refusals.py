@@ -20,7 +20,7 @@ OWN_WORDS = {
 SLOW_WAIT_MS = 5_000  # for a deployment to be measured as faster
 
 # Ends that another try of the client meets again.
-_NO_USE = frozenset({*OWN_WORDS, Kind.DEADLINE, Kind.SPENT, Kind.RULE_FAILED})
+_NO_USE = frozenset({*OWN_WORDS, Kind.DEADLINE, Kind.SPENT, Kind.UNMET, Kind.RULE_FAILED})
 
 
 def failure_body(outcome: Outcome, request_id: str) -> bytes:
@@ -51,9 +51,9 @@ def unbooked(error: JournalError) -> Refused:
     return Refused(503, f"the request cannot be booked, so it is not sent: {error.args[-1]}", "ledger_unavailable")
 
 
-def rule_failure(error: RuleError, route: str) -> Outcome:
-    """Return the Outcome of a request on which a rule of `route` could not be evaluated: it is never passed over."""
-    message = f"rule {error.index + 1} of `{route}` cannot be evaluated on this request: {error}"
+def rule_failure(error: RuleError) -> Outcome:
+    """Return the Outcome of a request on which a rule could not be evaluated: it is never passed over."""
+    message = f"rule {error.index + 1} of `{error.route}` cannot be evaluated on this request: {error}"
     return Outcome(Kind.RULE_FAILED, 0, message)
 
 
@@ -73,11 +73,16 @@ def in_the_way(plan: Plan, request: Request, route: str) -> Outcome:
         return Outcome(Kind.OVERLOADED, 0, message, SLOW_WAIT_MS)
     if plan.refused == "spent":
         return Outcome(Kind.SPENT, 0, f"`{route}` has used up its limit usd_per_day; it opens again at 00:00 UTC")
+    if plan.refused in ("cost", "quality"):
+        what = (
+            "is predicted to cost no more than its limit usd_per_request"
+            if plan.refused == "cost"
+            else "is good enough"
+        )
+        return Outcome(Kind.UNMET, 0, f"no deployment of `{route}` that can be tried {what}")
     wants = {
         "capability": f"no model of `{route}` is known to take: {', '.join(names_of(features.needs))}",
         "output": f"no model of `{route}` gives {features.output_tokens} output tokens",
         "unpriced": f"`{route}` forbids models whose price is unknown",
-        "cost": f"every model of `{route}` is predicted to cost more than its limit usd_per_request",
-        "quality": f"no model of `{route}` that can be tried has the quality it asks for",
     }
     return Outcome(Kind.UNSUPPORTED, 0, wants.get(plan.refused, f"no deployment of `{route}`: {plan.refused}"))

@@ -92,7 +92,7 @@ def nobody_of(exchange: Exchange) -> Outcome:
     """Return the Outcome of an exchange that has nobody to send to."""
     error = None if exchange.routed is None else exchange.routed.error
     if error is not None:
-        return rule_failure(error, exchange.options.label)
+        return rule_failure(error)
     return in_the_way(decided_of(exchange)[0], exchange.request, exchange.options.label)
 
 

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from pointsman.config.expressions import ruleset
 from pointsman.core.decide import Decision, Plan, decide
-from pointsman.core.entry import on_trail
+from pointsman.core.entry import on_trail, plan_on_trail
 from pointsman.core.explain import told
 from pointsman.core.health import UNKNOWN, State, is_calm
 from pointsman.core.options import Options, options_of
@@ -91,8 +91,7 @@ class Offline:
         request = Request("offline", "chat", options.route.name, features, NOW_MS, deadline_ms, head.service_tier)
         plan, decision = decide(request, options, snapshot)
         decision = on_trail(decision, routed)
-        if routed.error is not None:
-            plan = structs.replace(plan, order=(), hold_nano=0)
+        plan = plan_on_trail(plan, routed)
         return Answered(head.model, options, plan, decision)
 
     def _around(self, given: Given) -> Surroundings:

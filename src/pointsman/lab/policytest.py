@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import msgspec
@@ -14,11 +15,13 @@ from pointsman.core.policy import Policy
 from pointsman.core.pricing import NANO_PER_USD
 from pointsman.core.routing import Stay
 from pointsman.dialects.base import WireError
+from pointsman.dialects.said import SESSION_HEADERS
 from pointsman.lab.offline import NOW_MS, Answered, Given, Offline
 from pointsman.lab.situation import Caller, Measured, Priced, Word, states_of, with_prices
 
 DRAWS = tuple((n + 0.5) / 40 for n in range(40))  # a test without a seed must hold for each of these
 Share = Annotated[float, Meta(ge=0, le=1)]
+SOME_TIME = datetime(2026, 1, 5, 12, tzinfo=UTC)  # of tests that say none, a Monday: they must not depend on the clock
 NEAR = 0.001  # of expected probabilities
 
 
@@ -57,7 +60,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     input_tokens: int | None = None
     caller: Caller = Caller()
     headers: dict[str, str] = {}
-    at: datetime | None = None
+    at: datetime = SOME_TIME
     state: dict[str, Word | Measured] = {}
     prices: dict[str, Priced] = {}
     spent_usd: dict[str, float] = {}
@@ -78,7 +81,7 @@ class Result(msgspec.Struct, frozen=True):
 class PolicyTests(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hold a file of tests. `config` stands beside the file."""
 
-    tests: list[Case]
+    tests: Annotated[list[Case], Meta(min_length=1)]
     config: str | None = None
 
 
@@ -101,7 +104,31 @@ def run(policy: Policy, tests: PolicyTests) -> Iterator[Result]:
             yield Result(case.name, [told])
 
 
+def _names_known(policy: Policy, case: Case) -> None:
+    """Raise ValueError for a name that the policy does not know: a test of nobody passes and tests nothing."""
+    expect = case.expect
+    if expect == Expect():
+        raise ValueError("expects nothing")
+    deployments = {d.name for d in policy.deployments}
+    routes = {name for name, one in policy.routes.items() if not one.hidden}
+    chosen = [expect.deployment] if isinstance(expect.deployment, str) else expect.deployment or []
+    talk = [case.conversation.deployment] if case.conversation is not None else []
+    named = [*chosen, *expect.never, *(expect.plan or []), *expect.reasons, *expect.probability, *talk]
+    headers = {*policy.listener.rule_headers, *SESSION_HEADERS}
+    for kind, names, known in (
+        ("deployment", named, deployments),
+        ("route", [*case.spent_usd, *([expect.route] if expect.route else [])], routes),
+        ("header that rules see (server.rule_headers)", [name.lower() for name in case.headers], headers),
+        ("reason", [reason for reason in expect.reasons.values() if reason != "eligible"], set(REASONS)),
+    ):
+        for name in names:
+            if name not in known:
+                near = get_close_matches(name, known, 1)
+                raise ValueError(f'"{name}" is no {kind}' + (f'; did you mean "{near[0]}"?' if near else ""))
+
+
 def _ran(offline: Offline, case: Case) -> Result:
+    _names_known(offline.policy, case)
     if case.prices:
         offline = Offline(with_prices(offline.policy, case.prices))
     body, given = body_of(case.request, case.prompt), given_of(offline.policy, case)
@@ -125,7 +152,7 @@ def body_of(request: dict[str, Any], prompt: str | None) -> bytes:
 def given_of(policy: Policy, case: Case) -> Given:
     """Return the surroundings a test describes. Raise ValueError for names that the policy does not know."""
     at = case.at
-    wall_ms = None if at is None else int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    wall_ms = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
     with_whom = case.conversation
     return Given(
         states=states_of(policy, case.state),
