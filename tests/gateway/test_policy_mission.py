@@ -74,13 +74,6 @@ def test_a_document_that_the_small_model_cannot_hold_goes_to_one_that_can(lab: L
     assert reasons == {"small": "context", "cheap": "", "good": ""}
 
 
-class Hurried(Router):
-    """A worker whose clock runs twenty times as fast: a minute of measurements passes in three seconds."""
-
-    def start(self) -> Router:
-        return super().start()
-
-
 HURRY = """
 import runpy, sys, time
 now = time.monotonic
@@ -123,8 +116,6 @@ def test_a_provider_that_turns_slow_loses_the_traffic_and_gets_it_back_when_it_i
     told = {c["deployment"]: c for c in dry(router, "r")["candidates"]}
     assert told["quick"]["reason"] == "slow" and told["quick"]["ttft_p95_ms"] > limits["ttft_ms_p95"]
     own_lab.script([])
-    back = [went(ask_until(router, "r", lambda answer: went(answer) == "quick", 30.0)) for _ in range(1)]
-    assert back == ["quick"]
     ask_until(router, "r", lambda answer: all(went(ask(router, "r")) == "quick" for _ in range(10)), 30.0)
 
 

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pointsman.config.tokens import tokens
-from pointsman.core.facts import FACTS, Facts, FactValue, RuleError, Ruleset
+from pointsman.core.facts import FACTS, PLUGGED, Facts, FactValue, RuleError, Ruleset
+from pointsman.strategies import plugins
 
 if TYPE_CHECKING:
     from cel_expr_python import cel
@@ -41,7 +42,8 @@ class Condition:
 
     def __init__(self, text: str) -> None:
         """Compile `text`. Raise ExpressionError when it is not CEL, names what is no fact, or is not true or false."""
-        self._program = _compiled(text)
+        _plug_in([text], checked=True)
+        self._environment, self._program = _environment(), _compiled(text)
         kind = self._program.return_type().name()
         if kind != "BOOL":
             raise ExpressionError(f"is of type {kind.lower()}; a condition must be true or false")
@@ -50,7 +52,7 @@ class Condition:
     def holds(self, facts: Facts) -> bool:
         """Return whether it holds. Raise ExpressionError when that cannot be said of these facts."""
         try:
-            value = self._program.eval(_environment().Activation(_converted(facts))).value()
+            value = self._program.eval(self._environment.Activation(_converted(facts))).value()
         except _NATIVE as error:
             raise ExpressionError(str(error)) from None
         if not isinstance(value, bool):
@@ -73,12 +75,14 @@ def ruleset(whens: Sequence[str]) -> Ruleset:
     conditions = asked[:always] if always >= 0 else asked
     if not conditions:
         return Ruleset(frozenset(), lambda facts: always)
+    _plug_in(conditions)
     single = [Condition(text) for text in conditions]
     programs = _programs(conditions)
     names = frozenset().union(*map(names_in, conditions))
     plain = tuple(sorted(name for name in names if "double" not in FACTS[name].type))
     doubles = tuple(sorted(names.difference(plain)))
-    texts = tuple(name for name in plain if name.startswith("request.") and "string" in FACTS[name].type)
+    written = tuple(name for name in plain if name.startswith("request.") or name in PLUGGED)
+    texts = tuple(name for name in written if "string" in FACTS[name].type)
     activate = _environment().Activation
 
     def match(facts: Facts) -> int:
@@ -86,7 +90,7 @@ def ruleset(whens: Sequence[str]) -> Ruleset:
             data = {name: facts[name] for name in plain}
             for name in doubles:
                 data[name] = _doubled(facts[name])
-            for name in texts:  # only what a client writes
+            for name in texts:  # only what a client may have written
                 data[name] = _whole(data[name])
         except (KeyError, *_NATIVE) as error:
             raise RuleError(0, f"the fact {error} is missing or not a number") from None
@@ -103,6 +107,20 @@ def ruleset(whens: Sequence[str]) -> Ruleset:
         return always
 
     return Ruleset(names, match)
+
+
+def _plug_in(texts: Sequence[str], *, checked: bool = False) -> None:
+    """Take in the facts of other packages that conditions name. Raise ExpressionError when one cannot be used."""
+    for text in texts:
+        words = tokens(text)
+        for first, sign, last in zip(words, words[1:], words[2:], strict=False):
+            if sign.text == "." and first.kind == last.kind == "name":
+                name = f"{first.text}.{last.text}"
+                try:
+                    if name not in PLUGGED and plugins.plug_in_fact(name, checked=checked):
+                        _environment.cache_clear()
+                except plugins.PluginError as error:
+                    raise ExpressionError(str(error)) from None
 
 
 def _rule_error(single: Sequence[Condition], facts: Facts, message: str) -> RuleError:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-from importlib.metadata import entry_points
-
 from pointsman.core.policy import AuthStyle
 from pointsman.dialects.providers import PROVIDERS, KnownProvider
 from pointsman.strategies import NAMES as STRATEGIES
+from pointsman.strategies.plugins import announced
 
 __all__ = ["DIALECTS", "PROVIDERS", "STRATEGIES", "KnownProvider", "strategies"]
 
@@ -15,7 +13,6 @@ __all__ = ["DIALECTS", "PROVIDERS", "STRATEGIES", "KnownProvider", "strategies"]
 DIALECTS: dict[str, AuthStyle] = {"anthropic": "x-api-key", "gemini": "x-goog-api-key", "openai": "bearer"}
 
 
-@functools.cache
 def strategies() -> frozenset[str]:
     """Return the names that routes may write in `strategy`: ours and those that other packages announce."""
-    return frozenset(STRATEGIES).union(point.name for point in entry_points(group="pointsman.strategies"))
+    return frozenset(STRATEGIES).union(announced("strategy"))

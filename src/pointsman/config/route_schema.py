@@ -93,6 +93,7 @@ class Settings(Section):
     strategy: Text | None = setting(
         "How to rank them. Default: objective with an objective, weighted with weights, else priority."
     )
+    fallback: Text | None = setting("Which of our strategies ranks when that of a plug-in fails. Default: priority.")
     objective: Objective | None = setting("Weights of quality, latency and cost; the strategy is then `objective`.")
     quality_floor: Share | None = setting("Least quality of a candidate for the task at hand.")
     limits: RouteLimits | None = setting("Most time and money.")

@@ -15,6 +15,7 @@ from pointsman.config.fields import NAME
 from pointsman.config.ladder import compile_ladder
 from pointsman.config.problem import Place
 from pointsman.core.policy import Bounds, Deployment, Objective, Route, Sticky
+from pointsman.strategies.plugins import checked_strategy
 
 NOT_PARAMS = ("model", "messages", "stream", "pointsman")  # members of a body that the router writes itself
 
@@ -36,7 +37,8 @@ def compile_settings(build: Build, name: str, given: route_schema.Settings, spot
         name=name,
         candidates=tuple(candidates),
         strategy=strategy,
-        weights=tuple(weights) if strategy == "weighted" else (),
+        fallback=_fallback(build, given, spot, strategy),
+        weights=tuple(weights) if weighted else (),
         attempts=given.attempts,
         ttft_ms=waits.ttft_ms,
         idle_ms=waits.idle_ms,
@@ -89,13 +91,25 @@ def _strategy(build: Build, given: route_schema.Settings, spot: Spot, *, weighte
     at = spot.of("strategy" if given.strategy else "objective")
     if given.strategy and strategy not in known.strategies():
         build.unknown(at, "strategy", strategy, known.strategies())
+    elif strategy not in known.STRATEGIES and (fault := checked_strategy(strategy)):
+        build.problem(at, f'the plug-in "{strategy}" cannot be used: {fault}.')
     elif given.objective and strategy != "objective":
         build.problem(at, f'"{strategy}" does not use an objective.', "Leave `strategy` or `objective` out.")
     elif strategy == "objective" and not given.objective:
         build.problem(at, "needs `objective` with its weights.")
-    elif weighted and strategy != "weighted":
+    elif weighted and strategy in known.STRATEGIES and strategy != "weighted":
         build.problem(at, f'the candidates have weights, which "{strategy}" does not use.')
     return strategy
+
+
+def _fallback(build: Build, given: route_schema.Settings, spot: Spot, strategy: str) -> str:
+    fallback, at = given.fallback or "priority", spot.of("fallback")
+    allowed = set(known.STRATEGIES) - {"objective"}
+    if fallback not in allowed:
+        build.unknown(at, "fallback", fallback, allowed)
+    elif given.fallback and strategy in known.STRATEGIES and not spot.inherits("fallback"):
+        build.problem(at, f'is for strategies of plug-ins; "{strategy}" does not fail.', "Leave it out.")
+    return fallback
 
 
 def _objective(build: Build, given: route_schema.Settings, spot: Spot) -> Objective | None:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from pointsman.config.expressions import ruleset
+from pointsman.config.expressions import ExpressionError, ruleset
 from pointsman.core.entry import Admitted, decision_of
+from pointsman.core.facts import Facts, Ruleset
 from pointsman.core.options import Options, options_of
 from pointsman.core.policy import Listener, Policy
 from pointsman.stores.ledger import Decided, Place, Writer
-from pointsman.strategies import STRATEGIES
+from pointsman.strategies.plugins import strategies_of
 
 MOST_VERSIONS = 16  # kept ready; others are read from the ledger again
 
@@ -65,6 +66,19 @@ class Policies:
         return self._versions[name]
 
 
+def _rules_of(whens: tuple[str, ...]) -> Ruleset:
+    """Return the Ruleset of conditions; one that cannot decide when they name a fact of a plug-in that is not here."""
+    try:
+        return ruleset(whens)
+    except ExpressionError as error:
+        message = str(error)
+
+        def match(facts: Facts) -> int:
+            raise LookupError(message)
+
+        return Ruleset(frozenset(), match)
+
+
 def _read(blob: bytes | None) -> Version | None:
     if blob is None:
         return None
@@ -72,9 +86,8 @@ def _read(blob: bytes | None) -> Version | None:
         policy = msgspec.msgpack.decode(blob, type=Policy)
     except msgspec.MsgspecError:
         return None
-    routes = {name: route for name, route in policy.routes.items() if route.strategy in STRATEGIES}
     return Version(
-        options=options_of(msgspec.structs.replace(policy, routes=routes), STRATEGIES, ruleset),
+        options=options_of(policy, strategies_of(policy, again=True), _rules_of),
         places={
             d.name: Place(d.provider, d.wire.model, d.price.version if d.price is not None else "")
             for d in policy.deployments

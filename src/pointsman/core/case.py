@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from pointsman.core.facts import FactValue
+from pointsman.core.facts import FACTS, PLUGGED, Fact, FactValue
 from pointsman.core.health import State, breaker, predicted_ttft_ms
 from pointsman.core.options import Options
 from pointsman.core.policy import Key
@@ -52,6 +52,12 @@ class Case(msgspec.Struct, frozen=True, gc=False):
     spent_nano: int  # by the asked route today
     active: int
     states: Mapping[str, State]  # of every deployment
+
+
+def plug_in(name: str, fact: Fact, value: Callable[[Case], FactValue]) -> None:
+    """Take in a fact of another package. `value` must not raise, and gives what is of the fact's type."""
+    FACTS[name], _FROM[name] = fact, value
+    PLUGGED.add(name)
 
 
 def facts_of(names: Iterable[str], case: Case) -> dict[str, FactValue]:

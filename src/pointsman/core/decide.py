@@ -19,7 +19,7 @@ from pointsman.core.filters import (
     static,
     trial_drawn,
 )
-from pointsman.core.options import Options, Step, cost_nano
+from pointsman.core.options import NO_DETAIL, Options, Step, cost_nano
 from pointsman.core.request import Features, Request
 from pointsman.core.strategy import Ranking, Snapshot
 
@@ -91,6 +91,17 @@ def first(request: Request, options: Options, snapshot: Snapshot) -> int:
     return options.strategy.draw(options, eligible, features, snapshot)
 
 
+def first_noted(request: Request, options: Options, snapshot: Snapshot) -> tuple[int, Snapshot]:
+    """Return what `first` does for a strategy of a plug-in, and the snapshot to decide and record with: it says so if the
+    plug-in failed. So the decision can be made again, whatever the plug-in does then."""
+    ranking = _rank(options, snapshot, request.features).ranking
+    if ranking.why:
+        detail = msgspec.structs.replace(snapshot.detail or NO_DETAIL, fallback=ranking.why)
+        snapshot = msgspec.structs.replace(snapshot, detail=detail)
+        ranking = _rank(options, snapshot, request.features).ranking
+    return (ranking.order[0] if ranking.order else -1), snapshot
+
+
 def decide(request: Request, options: Options, snapshot: Snapshot) -> tuple[Plan, Decision]:
     """Return what to do and why. Never raises; a request that nobody can serve gives a Plan without steps."""
     features, route = request.features, options.route
@@ -108,7 +119,7 @@ def decide(request: Request, options: Options, snapshot: Snapshot) -> tuple[Plan
     )
     decision = Decision(
         options.label,
-        route.strategy,
+        route.strategy if not ranking.why else f"fallback {route.fallback}: {ranking.why}",
         snapshot,
         features,
         options.names,
@@ -165,6 +176,7 @@ def _ranked(
         sum((ranking.order for ranking in rankings), ()),
         rankings[0].probabilities + (0.0,) * behind,
         sum((ranking.scores for ranking in rankings), ()),
+        next((ranking.why for ranking in rankings if ranking.why), ""),
     )
     return _Ranked(whole, reasons, relaxed)
 
@@ -188,7 +200,7 @@ def _tier(options: Options, eligible: Eligible, features: Features, snapshot: Sn
     if share:
         even = share / count
         chances = tuple([p * (1.0 - share) + even for p in ranking.probabilities])
-        ranking = Ranking(ranking.order, chances, ranking.scores)
+        ranking = Ranking(ranking.order, chances, ranking.scores, ranking.why)
     return ranking
 
 
@@ -197,7 +209,7 @@ def _with_first(ranking: Ranking, position: int, *, certain: bool = False) -> Ra
     order = (position, *[p for p in ranking.order if p != position])
     at = [ranking.order.index(p) for p in order]
     chances = [1.0] + [0.0] * (len(order) - 1) if certain else [ranking.probabilities[i] for i in at]
-    return Ranking(order, tuple(chances), tuple([ranking.scores[i] for i in at]))
+    return Ranking(order, tuple(chances), tuple([ranking.scores[i] for i in at]), ranking.why)
 
 
 def _filter(options: Options, snapshot: Snapshot, features: Features) -> tuple[Eligible, Reasons]:

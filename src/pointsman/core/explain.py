@@ -102,8 +102,9 @@ def sentences(decision: Decision) -> list[str]:
     probability = decision.probabilities[0]
     chance = f" with probability {probability:.2f}" if probability < 1.0 else ""
     plural = "s" if total != 1 else ""
+    strategy, _, why = decision.strategy.partition(": ")
     said.append(
-        f"Route {decision.route}: {decision.strategy} chose {decision.candidates[decision.order[0]]}{chance}, "
+        f"Route {decision.route}: {strategy}{f' ({why})' if why else ''} chose {decision.candidates[decision.order[0]]}{chance}, "
         f"out of {eligible} eligible of {total} candidate{plural}."
     )
     if decision.relaxed:

@@ -59,6 +59,7 @@ FACTS: dict[str, Fact] = {
     "health.ttft_ms": Fact("map(string, double)", {}, "By deployment: time to first token expected now."),
     "health.ttft_ms_p95": Fact("map(string, double)", {}, "By deployment: its 95th percentile over the last minute."),
 }
+PLUGGED: set[str] = set()  # of these, what other packages brought (core/case.py:plug_in)
 BY_DEPLOYMENT = frozenset({"health.breaker", "health.ttft_ms", "health.ttft_ms_p95"})  # keyed by every deployment
 
 

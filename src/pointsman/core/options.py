@@ -229,9 +229,9 @@ def _options(policy: Policy, route: Route, index: dict[str, int], compiled: tupl
         and not (options and options[-1].tier)
         and not any(edits),
         dynamic=bool(route.rules) or route.split is not None,
-        detailed=bool(route.rules or route.split or route.sticky or timed_prices or per_day),
+        detailed=bool(route.rules or route.split or route.sticky or timed_prices or per_day or strategy.plugin),
         facts=rules.names if rules is not None else frozenset(),
-        traits=_asks_quality(route),
+        traits=_asks_quality(route) or strategy.plugin,
     )
 
 

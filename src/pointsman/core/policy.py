@@ -139,6 +139,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     candidates: tuple[str, ...]
     strategy: str = "priority"
+    fallback: str = "priority"  # of our strategies, the one that ranks when `strategy` is a plug-in and fails
     weights: tuple[float, ...] = ()  # beside candidates; empty = all 1
     attempts: int | None = None  # None = the limits' default
     ttft_ms: int | None = None

@@ -23,6 +23,7 @@ class Detail(msgspec.Struct, frozen=True, gc=False, array_like=True):
     cached_tokens: int = 0  # of the input, that its prompt cache is expected to hold
     minute: int = -1  # of the UTC day
     spent_nano: int = 0  # what the route has cost today (UTC)
+    fallback: str = ""  # why a plug-in did not rank but the route's fallback; "": it did, or there is none
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -39,11 +40,13 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 class Ranking(msgspec.Struct, frozen=True, gc=False):
     """Hold a strategy's answer. `order` lists all the eligible positions, the one drawn first, then the fallbacks;
-    `probabilities` (of being drawn first; they sum to 1) and `scores` stand beside it."""
+    `probabilities` (of being drawn first; they sum to 1) and `scores` stand beside it. `why` is set by nobody but the
+    router: why the route's fallback ranked, and not its plug-in."""
 
     order: tuple[int, ...]
     probabilities: tuple[float, ...]
     scores: tuple[float, ...]
+    why: str = ""
 
 
 # (options, eligible positions in the operator's order, never empty, features, snapshot) -> Ranking, or its order[0]
@@ -54,9 +57,11 @@ Draw = Callable[["Options", tuple[int, ...], Features, Snapshot], int]
 class Strategy(msgspec.Struct, frozen=True):
     """Hold a way of choosing: `rank` says everything, `draw` only which one is first, and so may do less. The two
     agree for every input; the conformance suite holds every registered strategy to it. `by_cost`: it weighs predicted
-    cost, and with it the warm cache of a sticky conversation; any other strategy lets the conversation stay."""
+    cost, and with it the warm cache of a sticky conversation; any other strategy lets the conversation stay. `plugin`: it
+    is another package's, so the route has a fallback for when it fails."""
 
     name: str
     rank: Rank
     draw: Draw
     by_cost: bool = False
+    plugin: bool = False

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import msgspec
 from msgspec import UNSET, structs
 
-from pointsman.core.decide import decide, first
+from pointsman.core.decide import decide, first, first_noted
 from pointsman.core.entry import Admitted, on_trail, plan_on_trail
 from pointsman.core.explain import told
 from pointsman.core.ids import request_id
@@ -29,6 +29,7 @@ from pointsman.gateway.edge import Edge, Incoming, Work
 from pointsman.gateway.exchange import Exchange
 from pointsman.gateway.refusals import unbooked
 from pointsman.stores.journal import JournalError
+from pointsman.strategies.guard import GUARDS
 
 if TYPE_CHECKING:
     from pointsman.gateway.worker import Worker
@@ -54,7 +55,11 @@ def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
         return None
     head, name, case, routed, at_ms = considered
     options, request, snapshot = case
-    position = first(request, options, snapshot)
+    if routed is None or not options.strategy.plugin:
+        position = first(request, options, snapshot)
+    else:
+        position, snapshot = first_noted(request, options, snapshot)
+        case = options, request, snapshot
     exchange = Exchange(worker, edge, incoming, head, case)
     session, tags = "", options.route.tags
     if routed is not None:
@@ -207,10 +212,10 @@ def readyz(worker: Worker, edge: Edge, incoming: Incoming) -> None:
 def health(worker: Worker, edge: Edge, incoming: Incoming) -> None:
     """Answer with the breaker state of every deployment, as measured; no provider is called."""
     states = worker.live.health()
-    whole = all(state in ("closed", "half_open") for state in states.values())
-    reply(
-        edge, 200, {"status": "ok" if whole else "degraded", "config": worker.live.world.version, "deployments": states}
-    )
+    plugins = GUARDS.states()
+    whole = all(state in ("closed", "half_open", "ok") for state in (*states.values(), *plugins.values()))
+    told = {"status": "ok" if whole else "degraded", "config": worker.live.world.version, "deployments": states}
+    reply(edge, 200, told | ({"plugins": plugins} if plugins else {}))
 
 
 def metrics(worker: Worker, edge: Edge, incoming: Incoming) -> None:

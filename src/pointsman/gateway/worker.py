@@ -32,6 +32,7 @@ from pointsman.gateway.local import is_local
 from pointsman.gateway.world import LOCAL, World
 from pointsman.observe.metrics import BREAKER_VALUES, Metrics, merge, render
 from pointsman.stores.journal import Journal, waiting_bytes
+from pointsman.strategies.guard import GUARDS
 
 SWEEP_S = 0.05  # how exact the limits of exchanges are
 EDGE_SWEEP_S = 0.5  # how exact the limits of client connections are
@@ -222,7 +223,7 @@ class Worker:
     def _own_metrics(self) -> Metrics:
         metrics = self.books.metrics
         metrics.count()
-        metrics.config = {self.live.world.version: 1}
+        metrics.config, metrics.plugin_failures = {self.live.world.version: 1}, dict(GUARDS.failures)
         metrics.active, metrics.connections = len(self.active), len(self.edges)
         metrics.breakers = {name: BREAKER_VALUES[state] for name, state in self.live.health().items()}
         return metrics

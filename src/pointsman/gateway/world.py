@@ -17,7 +17,8 @@ from pointsman.dialects.registry import DIALECTS
 from pointsman.dialects.relay_request import Head, read_head, splice, spliced_model
 from pointsman.gateway.local import is_loopback
 from pointsman.gateway.upstream import Origin
-from pointsman.strategies import STRATEGIES
+from pointsman.strategies.guard import GUARDS
+from pointsman.strategies.plugins import strategies_of
 
 CALLER_DIALECT = DIALECTS["openai"]  # the wire that clients speak to us
 _KEY_HEADERS = frozenset(header for header, _ in AUTH_STYLES.values())
@@ -100,7 +101,8 @@ class World:
         self._before = before
         self.endpoints = tuple(self._endpoint(d, clock) for d in policy.deployments)
         del self._before  # Worlds must not hold each other
-        self.options: dict[str, Options] = options_of(policy, STRATEGIES, ruleset)
+        GUARDS.enforced = True  # requests wait for each other here
+        self.options: dict[str, Options] = options_of(policy, strategies_of(policy), ruleset)
         self.keys = {key.digest: key for key in policy.keys}
         self.open = policy.listener.insecure_open
         self.local_only = self.open and is_loopback(policy.listener.host)

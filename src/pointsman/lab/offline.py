@@ -25,7 +25,7 @@ from pointsman.core.strategy import Snapshot
 from pointsman.dialects.relay_request import read_features, read_head
 from pointsman.dialects.said import read_said
 from pointsman.dialects.traits import read_traits
-from pointsman.strategies import STRATEGIES
+from pointsman.strategies.plugins import strategies_of
 
 NOW_MS = 1_000_000.0  # of the monotonic clock; only differences count
 NOBODY = Key(name="test", digest=b"")
@@ -64,7 +64,7 @@ class Offline:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.routes: Mapping[str, Options] = options_of(policy, STRATEGIES, ruleset)
+        self.routes: Mapping[str, Options] = options_of(policy, strategies_of(policy), ruleset)
         self._names = [d.name for d in policy.deployments]
 
     def decide(self, body: bytes, given: Given) -> Answered:

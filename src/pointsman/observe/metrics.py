@@ -30,6 +30,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "pointsman_active_requests": ("gauge", "Requests under way."),
     "pointsman_open_connections": ("gauge", "Client connections open."),
     "pointsman_breaker_state": ("gauge", "By deployment: 0 closed, 1 half open, 2 open, 3 cooling."),
+    "pointsman_plugin_failures_total": ("counter", "Calls of plug-ins that raised, answered wrongly or took too long."),
     "pointsman_journal_errors_total": ("counter", "Records the journal could not take."),
     "pointsman_journal_waiting_bytes": ("gauge", "Journal not yet taken into the ledger."),
     "pointsman_workers": ("gauge", "Workers whose counters are in this scrape."),
@@ -55,6 +56,7 @@ class Metrics(msgspec.Struct):
     connections: int = 0
     breakers: dict[str, int] = {}
     config: dict[str, int] = {}  # version -> workers that serve it
+    plugin_failures: dict[str, int] = {}
     noted: list[Settled] = []  # finished requests not yet counted
 
     def count(self) -> None:
@@ -106,7 +108,7 @@ def merge(parts: Iterable[Metrics]) -> tuple[Metrics, int]:
     total, workers = Metrics(), 0
     for part in parts:
         workers += 1
-        for name in ("requests", "refused", "attempts", "unpriced", "config"):
+        for name in ("requests", "refused", "attempts", "unpriced", "config", "plugin_failures"):
             mine = getattr(total, name)
             for key, value in getattr(part, name).items():
                 mine[key] = mine.get(key, 0) + value
@@ -134,6 +136,7 @@ def render(m: Metrics, workers: int, journal_bytes: int) -> bytes:
     _counters(rows["pointsman_attempts_total"], "route", m.attempts)
     _counters(rows["pointsman_unpriced_total"], "deployment", m.unpriced)
     _counters(rows["pointsman_breaker_state"], "deployment", m.breakers)
+    _counters(rows["pointsman_plugin_failures_total"], "plugin", m.plugin_failures)
     _counters(rows["pointsman_config_workers"], "version", m.config)
     for deployment, (given, made) in sorted(m.tokens.items()):
         rows["pointsman_tokens_total"].append(f"{_labels(deployment=deployment, direction='input')} {given}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pointsman.core.health import predicted_ms
+from pointsman.core.health import FRESH_MS, predicted_ttft_ms
 from pointsman.core.options import Options, costs_nano
 from pointsman.core.request import Features
 from pointsman.core.strategy import Ranking, Snapshot
@@ -36,8 +36,11 @@ def objective(options: Options, eligible: tuple[int, ...], features: Features, s
     output_tokens, now_ms, states = features.predicted_output_tokens, snapshot.now_ms, snapshot.states
     scores = {p: wq * (known if (known := quality[p]) >= 0.0 else 0.5) for p in eligible}
     if wl:
+        fresh_ms, output_ms = now_ms - FRESH_MS, output_tokens * 1000.0
         for p in eligible:
-            scores[p] += wl * half_ms / (half_ms + predicted_ms(states[p], now_ms, output_tokens))
+            s = states[p]
+            ttft_ms = s.ttft_ms if s.measured_ms > fresh_ms else predicted_ttft_ms(s, now_ms)
+            scores[p] += wl * half_ms / (half_ms + ttft_ms + output_ms / s.tps)
     if wc:
         for p, nano in zip(eligible, costs_nano(options, eligible, features, snapshot), strict=True):
             if nano >= 0:
