@@ -16,7 +16,7 @@ MEDIAN_FILE_LINES = 170
 MAX_FUNCTION_LINES = 60
 MEDIAN_FUNCTION_LINES = 15
 MAX_PARAMETERS = 6
-MAX_BROAD_EXCEPTS = 8
+MAX_BROAD_EXCEPTS = 10
 FORBIDDEN = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

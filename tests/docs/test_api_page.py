@@ -13,8 +13,8 @@ from code_index import SRC
 from doc_pages import page, rows, section, words
 
 from pointsman.dialects.relay_request import RouterOptions
-from pointsman.gateway.edge import WANTED
 from pointsman.gateway.endpoints import OPEN, ROUTES
+from pointsman.gateway.headers import NAMES
 from pointsman.gateway.world import PASSED_HEADERS
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def test_every_router_option_is_listed() -> None:
 
 def test_every_request_header_that_is_read_is_listed() -> None:
     listed = {word: row[1] for row in table_of("Request headers") for word in words(row[0])}
-    assert set(listed) == set(WANTED._names.values())
+    assert set(listed) == set(NAMES)
     assert {name for name, use in listed.items() if use.startswith("passed on")} == set(PASSED_HEADERS)
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pointsman.core.policy import Limits
 from pointsman.gateway import edge as edge_module
-from pointsman.gateway.edge import LESSONS, WANTED, Edge, Incoming
+from pointsman.gateway.edge import LESSONS, Edge, Incoming
+from pointsman.gateway.headers import wanted_of
 from pointsman.gateway.known import Known
 
 Seen = tuple[bytes, bytes, dict[str, bytes], bytes, bool, object, bool]
@@ -44,7 +45,7 @@ class Clerk:
     """Stand in for the worker: note each request, answer it at once or when told to."""
 
     draining = False
-    wanted = WANTED
+    wanted = wanted_of()
 
     def __init__(self, limits: Limits, *, at_once: bool = True) -> None:
         self.limits = limits

@@ -24,7 +24,8 @@ def test_a_request_may_cost_no_more_than_its_route_allows(lab: Lab, start_router
         "good": "cost",
     }
     refused = ask(router, "only")
-    assert refused.status == 400 and "usd_per_request" in refused.error["message"]
+    assert (refused.status, refused.error["code"], refused.error["origin"]) == (503, "demands_not_met", "router")
+    assert "usd_per_request" in refused.error["message"] and refused.headers["x-should-retry"] == "false"
     assert settled(router, refused).attempts == ()
 
 

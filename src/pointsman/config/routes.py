@@ -38,7 +38,7 @@ def compile_settings(build: Build, name: str, given: route_schema.Settings, spot
         candidates=tuple(candidates),
         strategy=strategy,
         fallback=_fallback(build, given, spot, strategy),
-        weights=tuple(weights) if weighted else (),
+        weights=tuple(weights) if weighted or strategy == "weighted" else (),
         attempts=given.attempts,
         ttft_ms=waits.ttft_ms,
         idle_ms=waits.idle_ms,

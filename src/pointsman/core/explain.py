@@ -104,8 +104,8 @@ def sentences(decision: Decision) -> list[str]:
     plural = "s" if total != 1 else ""
     strategy, _, why = decision.strategy.partition(": ")
     said.append(
-        f"Route {decision.route}: {strategy}{f' ({why})' if why else ''} chose {decision.candidates[decision.order[0]]}{chance}, "
-        f"out of {eligible} eligible of {total} candidate{plural}."
+        f"Route {decision.route}: {strategy}{f' ({why})' if why else ''} chose "
+        f"{decision.candidates[decision.order[0]]}{chance}, out of {eligible} eligible of {total} candidate{plural}."
     )
     if decision.relaxed:
         given_up = ", ".join(DEMANDS[name] for name in decision.relaxed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
+from math import log
 
 import msgspec
 
@@ -60,15 +61,15 @@ def replayed(routes: Mapping[str, Options], asked: Options, detail: Detail) -> T
 
 
 def arm_at(split: Split, point: float) -> tuple[Arm, float]:
-    """Return the arm that `point` in [0, 1) falls into, and the probability of it."""
+    """Return the arm of `point` in [0, 1), and the probability of it.
+
+    Weighted rendezvous hashing: each arm draws for itself, so a weight that grows only brings units to its arm, one that
+    shrinks only takes some away, and the order of the arms says nothing. (Of independent draws u the least -ln(u) / weight
+    belongs to an arm with the probability weight / total.)
+    """
     total = sum(arm.weight for arm in split.arms)
-    left = point * total
-    for arm in split.arms:
-        left -= arm.weight
-        if left < 0.0:
-            return arm, arm.weight / total
-    last = split.arms[-1]
-    return last, last.weight / total
+    taken = min(split.arms, key=lambda arm: -log(1.0 - unit_point(arm.name, repr(point))) / arm.weight)
+    return taken, taken.weight / total
 
 
 def unit_point(salt: str, unit: str) -> float:

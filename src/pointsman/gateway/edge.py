@@ -19,20 +19,6 @@ from pointsman.gateway.headers import Wanted
 from pointsman.gateway.known import END_OF_HEAD, Known, known_of
 from pointsman.gateway.known import Incoming as Incoming
 
-_NAMES = (
-    "authorization",
-    "x-api-key",
-    "api-key",
-    "x-request-id",
-    "x-stainless-read-timeout",
-    "content-encoding",
-    "content-length",
-    "expect",
-    "openai-beta",
-    "traceparent",
-)
-WANTED = Wanted(*_NAMES)
-WANTED_OPEN = Wanted(*_NAMES, "host", "origin")  # without keys: what tells a program of this machine from a web page
 MAX_PIPELINED = 16
 MAX_TRAILERS = 32
 HIGH_WATER = 64 * 1024
@@ -112,11 +98,11 @@ class Edge(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closing:
             return
+        if self._held:
+            data, self._held = self._held + data, b""
         between = self._between and self.current is None
-        known = self._known
-        if between and known is not None:
-            if self._held:
-                data, self._held = self._held + data, b""
+        known = self._known if between else None
+        if known is not None and known.wanted is self.worker.wanted:
             incoming = known.read(data, self.worker.limits)
             if incoming is not None:
                 self._answer_known(incoming, known)
@@ -315,8 +301,10 @@ class Edge(asyncio.Protocol):
         """Remember the head of a request, `data` from one message's end to the next."""
         self._lessons -= 1
         known = known_of(data, incoming, self.worker.limits) if 0 < self._lessons < LESSONS else None
-        if known is not None and incoming.caller is not None:
-            known.caller, known.generation = incoming.caller, self.worker.generation
+        if known is not None:
+            known.wanted = self.worker.wanted
+            if incoming.caller is not None:
+                known.caller, known.generation = incoming.caller, self.worker.generation
         self._known = known
 
     def _wait_for_more(self, size: int) -> None:

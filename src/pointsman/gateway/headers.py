@@ -6,7 +6,23 @@ for each list of names; the memory is bounded and short lists only are kept, bec
 
 from __future__ import annotations
 
+from pointsman.dialects.said import SESSION_HEADERS
+
 Picks = tuple[tuple[str, bytes], ...]
+NAMES = (
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-request-id",
+    "x-stainless-read-timeout",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "openai-beta",
+    "traceparent",
+    *SESSION_HEADERS,
+)
+OPEN_NAMES = ("host", "origin")  # without keys: what tells a program of this machine from a web page
 _MAX_SHAPES = 1024
 _MAX_SHAPE_BYTES = 2048
 
@@ -31,3 +47,8 @@ class Wanted:
         if len(self._shapes) < _MAX_SHAPES and sum(map(len, shape)) < _MAX_SHAPE_BYTES:
             self._shapes[shape] = picks
         return picks
+
+
+def wanted_of(rule_headers: tuple[str, ...] = (), *, local_only: bool = False) -> Wanted:
+    """Return what is looked at of a request's headers: by us, by rules, and where only this machine may call."""
+    return Wanted(*NAMES, *rule_headers, *(OPEN_NAMES if local_only else ()))

@@ -47,6 +47,7 @@ class Known:
 
     caller: object | None = None
     generation: object | None = None
+    wanted: object | None = None  # what picked its headers
 
     def __init__(self, head: bytes, digits: tuple[int, int], incoming: Incoming, limits: Limits) -> None:
         self._before, self._digits, self._after = head[: digits[0]], head[digits[0] : digits[1]], head[digits[1] :]

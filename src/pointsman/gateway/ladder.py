@@ -40,8 +40,12 @@ def answer_key(exchange: Exchange) -> bytes:
 
 
 def keeps_answers(exchange: Exchange) -> bool:
-    """Tell whether the route may fall back on an earlier answer."""
-    return any(rung.cached_s is not None for rung in exchange.options.last)
+    """Tell whether the route may fall back on an earlier answer, and this is one worth keeping: not of a lower rung."""
+    return (
+        exchange.step is not None
+        and not exchange.step.tier
+        and any(rung.cached_s is not None for rung in exchange.options.last)
+    )
 
 
 def last_answer(exchange: Exchange, outcome: Outcome, now_ms: float) -> Last:

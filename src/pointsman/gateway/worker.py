@@ -24,7 +24,7 @@ from pointsman.core.keys import digest
 from pointsman.core.policy import Policy
 from pointsman.gateway.answers import Refused, refusal
 from pointsman.gateway.books import Books
-from pointsman.gateway.edge import WANTED, WANTED_OPEN, Edge, Incoming, Work
+from pointsman.gateway.edge import Edge, Incoming, Work
 from pointsman.gateway.endpoints import CHAT_TARGETS, OPEN, find, path_of, refuse
 from pointsman.gateway.exchange import Exchange
 from pointsman.gateway.live import Clock, Live
@@ -59,7 +59,7 @@ class Worker:
         self.limits = live.world.limits
         self.draining = False
         self.generation: object = live.world
-        self.wanted = WANTED_OPEN if live.world.local_only else WANTED
+        self.wanted = live.world.wanted
         self.active: set[Exchange] = set()
         self.edges: set[Edge] = set()
         self.now_ms = live.clock.now_ms
@@ -134,7 +134,7 @@ class Worker:
         world = World(policy, live.clock.now_ms, before)
         live.adopt(world)
         self.limits, self.generation = world.limits, world
-        self.wanted = WANTED_OPEN if world.local_only else WANTED
+        self.wanted = world.wanted
         self.books.journal.set_bounds(world.limits.journal_segment_bytes, world.limits.journal_bytes)
         for place, origin in before.origins.items():
             if world.origins.get(place) is not origin:
@@ -258,6 +258,7 @@ async def serve(worker: Worker) -> None:
     gc.set_threshold(50_000, 20, 50)
     await worker.drained.wait()
     await _flush(worker)
+    worker.live.spending.exchange(worker.live.clock.wall_ms())
     worker.books.journal.close()
 
 

@@ -15,6 +15,7 @@ from pointsman.core.resolve import Trail
 from pointsman.dialects.base import AUTH_STYLES, Dialect, auth_header
 from pointsman.dialects.registry import DIALECTS
 from pointsman.dialects.relay_request import Head, read_head, splice, spliced_model
+from pointsman.gateway.headers import wanted_of
 from pointsman.gateway.local import is_loopback
 from pointsman.gateway.upstream import Origin
 from pointsman.strategies.guard import GUARDS
@@ -106,6 +107,7 @@ class World:
         self.keys = {key.digest: key for key in policy.keys}
         self.open = policy.listener.insecure_open
         self.local_only = self.open and is_loopback(policy.listener.host)
+        self.wanted = wanted_of(policy.listener.rule_headers, local_only=self.local_only)
         self.named = {name: one for name, one in self.options.items() if not one.route.hidden}  # what clients may write
         self.names = tuple(d.name for d in policy.deployments)
         self.tracked = frozenset(

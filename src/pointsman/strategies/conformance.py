@@ -156,7 +156,9 @@ def _sample(rank: Rank) -> Options:
             name=f"sample-{i}",
             provider="sample",
             wire=Wire(model=f"sample-{i}"),
-            price=None if cost is None else Price(rates=Rates(*cost), version="sample", source="sample"),
+            price=None
+            if cost is None
+            else Price(rates=Rates(input=cost[0], output=cost[1]), version="sample", source="sample"),
             quality={"default": 0.9 - 0.2 * i} if i < 4 else {},
         )
         for i, cost in enumerate(costs)

@@ -52,7 +52,7 @@ class Guards:
         try:
             answer = ask()
             fault = fault_of(answer)
-        except (Exception, SystemExit) as error:  # whatever it raises, the request goes on
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever it raises, the request goes on
             fault, where = f"raised {type(error).__name__}", _place(error)
         if self.enforced:
             self._note(name, fault + where, (self.clock() - began_s) * 1000.0)

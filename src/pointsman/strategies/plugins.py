@@ -128,7 +128,7 @@ def _recorded(name: str) -> Rank:
             raise PluginError(str(missing))
         try:
             ranking = rank(options, eligible, features, snapshot)
-        except (Exception, SystemExit) as error:  # it did not when the decision was made: other code
+        except (Exception, SystemExit) as error:  # noqa: BLE001  it did not when the decision was made: other code
             raise PluginError(f"{name} raised {type(error).__name__}") from None
         if fault := ranking_fault(ranking, eligible):
             raise PluginError(f"{name} {fault}")
