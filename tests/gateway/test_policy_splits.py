@@ -55,7 +55,7 @@ def test_a_user_stays_in_its_arm_whatever_it_asks_and_users_spread_by_the_weight
     assert {user: arm(ask(router, "again", user=user)) for user in users} == first  # the same salt
     assert {user: arm(ask(router, "anew", user=user)) for user in users} != first
     shares = Counter(first.values())
-    assert shares["control"] > shares["kinder"] > shares["cheaper"] > 0
+    assert shares["control"] > 24 and shares["kinder"] > 8 and shares["cheaper"] > 0  # of 36, 18 and 6
 
 
 def test_sessions_stay_by_whatever_name_they_are_told(router: Router) -> None:

@@ -6,13 +6,14 @@ facts made of the texts and numbers that stand in it, several hundred times, the
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 from collections.abc import Callable, Sequence
 
 import msgspec
 
-from pointsman.config.expressions import Condition, ExpressionError
+from pointsman.config.expressions import Condition, ExpressionError, plug_in
 from pointsman.config.problem import nearest, short
 from pointsman.config.tokens import Token, conjuncts, keys_of, tokens, value_of
 from pointsman.core.facts import BY_DEPLOYMENT, FACTS, FactValue
@@ -47,6 +48,9 @@ class Surroundings(msgspec.Struct, frozen=True):
 
 def faults(whens: Sequence[str], around: Surroundings) -> list[Fault]:
     """Return one Fault for each faulty condition of a route, in order; "" holds always and may be the last only."""
+    for when in whens:
+        with contextlib.suppress(ExpressionError):  # told below
+            plug_in([when], checked=True)
     found: list[Fault] = []
     seen: dict[tuple[str, ...], int] = {}
     for index, when in enumerate(whens):

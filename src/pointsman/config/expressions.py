@@ -42,7 +42,7 @@ class Condition:
 
     def __init__(self, text: str) -> None:
         """Compile `text`. Raise ExpressionError when it is not CEL, names what is no fact, or is not true or false."""
-        _plug_in([text], checked=True)
+        plug_in([text], checked=True)
         self._environment, self._program = _environment(), _compiled(text)
         kind = self._program.return_type().name()
         if kind != "BOOL":
@@ -75,7 +75,7 @@ def ruleset(whens: Sequence[str]) -> Ruleset:
     conditions = asked[:always] if always >= 0 else asked
     if not conditions:
         return Ruleset(frozenset(), lambda facts: always)
-    _plug_in(conditions)
+    plug_in(conditions)
     single = [Condition(text) for text in conditions]
     programs = _programs(conditions)
     names = frozenset().union(*map(names_in, conditions))
@@ -109,7 +109,7 @@ def ruleset(whens: Sequence[str]) -> Ruleset:
     return Ruleset(names, match)
 
 
-def _plug_in(texts: Sequence[str], *, checked: bool = False) -> None:
+def plug_in(texts: Sequence[str], *, checked: bool = False) -> None:
     """Take in the facts of other packages that conditions name. Raise ExpressionError when one cannot be used."""
     for text in texts:
         words = tokens(text)
