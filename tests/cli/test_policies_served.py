@@ -81,7 +81,7 @@ def test_usage_by_arm_compares_cost_errors_and_times(served: Serving) -> None:
         arm = row["arm"].partition("/")[2]
         assert row["arm_probability"] == {"control": 0.5, "other": 0.4, "rocky": 0.1}[arm]
         assert row["path"] == f"trial arm {arm}" and row["route"] == "trial"
-        assert row["session"] == f"s-{users[rows.index(row)]}" and row["tags"] == "trial mine"
+        assert row["session"] == f"s-{users[rows.index(row)]}" and row["tags"] == ",trial,mine,"
         assert (row["degraded"], row["outcome"]) == (("reply", "degraded") if arm == "rocky" else ("", "ok"))
     told = pointsman(served, "usage", "--by", "arm")
     groups = {group["arm"]: group for group in told["groups"]}

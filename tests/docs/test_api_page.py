@@ -85,7 +85,11 @@ def sent(router: Router, lab: Lab, start_router: Callable[..., Router]) -> set[s
         providers={"gone": broken},
     )
     answers.append(ask(start_router(config), "r"))
-    assert [answer.status for answer in answers] == [200, 200, 400, 404, 200, 200, 401, 405, 200, 503]
+    arms = {"one": {"weight": 1}, "two": {"weight": 1}}
+    split = {"r": {"candidates": ["a"], "split": {"arms": arms}}}
+    drawn = start_router(small_config(lab, {"a": deployment("openai", "m")}, split))
+    answers.append(ask(drawn, "r", pointsman={"explain": True}))
+    assert [answer.status for answer in answers] == [200, 200, 400, 404, 200, 200, 401, 405, 200, 503, 200]
     return {name for answer in answers for name in answer.headers}
 
 

@@ -14,7 +14,7 @@ from pointsman.core.outcome import CLASSES, Blame
 from pointsman.gateway.answers import error_body, error_type
 
 ERRORS = page("docs/errors.md")
-REFUSING = {"refuse", "_refuse", "refusal"}  # what writes an answer to a request that is not admitted
+REFUSING = {"refuse", "_refuse", "refusal", "Refused"}  # what writes an answer to a request that is not admitted
 _CODE = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 Row = tuple[int, str, str, str]
 

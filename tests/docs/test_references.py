@@ -59,5 +59,5 @@ def test_decision_records_are_numbered_and_whole() -> None:
 
 
 def test_blocks_are_of_kinds_that_are_tested() -> None:
-    known = sum(len(blocks(kind)) for kind in ("console", "python", "yaml", "json", "text", ""))
+    known = sum(len(blocks(kind)) for kind in ("console", "python", "yaml", "yml", "toml", "json", "text", ""))
     assert known == sum(file.read_text().count("```") for file in PAGES) // 2

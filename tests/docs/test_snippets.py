@@ -114,8 +114,30 @@ def test_the_strategy_of_the_guide_works() -> None:
     assert {p: drawn.count(p) / 1000 for p in (0, 1, 3)} == pytest.approx(dict.fromkeys((0, 1, 3), 1 / 3), abs=0.01)
 
 
+def test_the_plug_ins_of_the_page_work(tmp_path: Path) -> None:
+    import tomllib
+
+    from gateway_plugins import Installed
+
+    (about,), (module, test), (config,) = (blocks(kind, "docs/plugins.md") for kind in ("toml", "python", "yml"))
+    site = Installed(tmp_path / "site", empty=True)
+    site.put("acme_routing", module.text, tomllib.loads(about.text)["project"]["entry-points"])
+    (site.folder / "test_acme_routing.py").write_text(test.text)
+    (site.folder / "pointsman.yaml").write_text(config.text)
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(site.folder), str(site.folder)],
+        capture_output=True, text=True, env=site.environment(), cwd=site.folder, timeout=60,
+    )  # fmt: skip
+    assert tested.returncode == 0 and "1 passed" in tested.stdout, tested.stdout
+    for customer, reason in (("c-1", "only:haiku"), ("c-9", "steady:haiku")):
+        body = {"model": "chat", "messages": [{"role": "user", "content": "hi"}], "metadata": {"customer": customer}}
+        (site.folder / "body.json").write_text(json.dumps(body))
+        done = site.run("route", "pointsman.yaml", "chat", "--body", "body.json", "--json")
+        assert done.returncode == 0 and json.loads(done.stdout)["reason"] == reason, done.stdout + done.stderr
+
+
 def test_every_python_block_is_run_by_a_test_here() -> None:
-    assert [block.page for block in blocks("python")] == ["CONTRIBUTING.md", "README.md"]
+    assert [block.page for block in blocks("python")] == ["CONTRIBUTING.md", "README.md", *["docs/plugins.md"] * 2]
 
 
 def commands_of(block: Block) -> list[list[str]]:

@@ -67,13 +67,14 @@ POINTS = {
 
 
 class Installed:
-    """The package in `folder`, and the environment of a process that has it."""
+    """The package in `folder`, unless `empty`, and the environment of a process that has what is there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, empty: bool = False) -> None:
         self.folder = folder
         self.mode = folder / "mode"
-        self.put("acme_plugins", ACME, POINTS)
-        self.now("good")
+        if not empty:
+            self.put("acme_plugins", ACME, POINTS)
+            self.now("good")
 
     def put(self, module: str, code: str, points: dict[str, dict[str, str]]) -> None:
         """Install a distribution of one module."""

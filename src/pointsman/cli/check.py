@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pointsman.config.load import Loaded
     from pointsman.config.problem import ConfigError, Problem
-    from pointsman.core.policy import Policy, Route
+    from pointsman.core.policy import Policy
 
 MOST_SHOWN = 100  # problems printed; the JSON has all
 
@@ -102,20 +102,13 @@ def _summary(policy: Policy) -> list[str]:
     rows = [
         ("providers", len(policy.providers), _listed(list(policy.providers))),
         ("deployments", len(policy.deployments), _prices(policy)),
-        ("routes", len(written), _listed([_kind_of(route) for route in written])),
+        ("routes", len(written), _listed([f"{route.name} ({route.how})" for route in written])),
         ("", "", f"and {implicit} by deployment and provider/model"),
         ("keys", len(policy.keys), who),
         ("listens on", "", f"{scheme}://{listener.host}:{listener.port}, {workers}"),
     ]
     lines = [f"{label:<12}{count!s:>4}  {text}".rstrip() for label, count, text in rows]
     return [f"{policy.source} is valid, version {policy.version}", "", *lines]
-
-
-def _kind_of(route: Route) -> str:
-    rules = f"{len(route.rules)} rule{'s' if len(route.rules) != 1 else ''}" if route.rules else ""
-    split = f"split in {len(route.split.arms)}" if route.split else ""
-    ranks = f"{route.strategy}, {len(route.candidates)}" if route.candidates and not split else ""
-    return f"{route.name} ({', '.join(part for part in (rules, split, ranks) if part)})"
 
 
 def _prices(policy: Policy) -> str:

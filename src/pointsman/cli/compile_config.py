@@ -159,9 +159,7 @@ def summary(policy: Policy, asked: dict[str, Any]) -> dict[str, Any]:
         "providers": list(policy.providers),
         "deployments": [one.name for one in policy.deployments],
         "unpriced": [one.name for one in policy.deployments if one.price is None],
-        "routes": [
-            [name, route.strategy, len(route.candidates)] for name, route in policy.routes.items() if not route.implicit
-        ],
+        "routes": [[name, route.how] for name, route in policy.routes.items() if not (route.implicit or route.hidden)],
         "keys": [key.name for key in policy.keys],
         "listening": listener_of(policy),
         "asked": asked,

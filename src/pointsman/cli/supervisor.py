@@ -279,7 +279,7 @@ def report(told: dict[str, Any], options: dict[str, Any]) -> list[str]:
     """Return the lines that say what is served, where, and to whom."""
     scheme = "https" if told["tls"] else "http"
     took_s = time.time() - options["began_s"]
-    routes = [f"{name} ({strategy}, {count})" for name, strategy, count in told["routes"]]
+    routes = [f"{name} ({how})" for name, how in told["routes"]]
     routes = [_listed(routes)] if routes else []
     routes.append(f"every deployment by its name: {_listed(told['deployments'])}")
     found = "" if options.get("config") else f", by the keys found of {_listed(told['providers'])}"

@@ -146,12 +146,13 @@ def _sums(row: UsageRow | None) -> tuple[Child, ...]:
 
 
 def _routes(s: Status) -> Html:
-    written = {name: route for name, route in s.policy.routes.items() if not route.implicit or name in s.routes}
+    routes = s.policy.routes.items()
+    written = {name: route for name, route in routes if not (route.implicit or route.hidden) or name in s.routes}
     rows: list[tuple[Child, ...]] = [
-        (clean(name), route.strategy, clean(", ".join(route.candidates[:6])), *_sums(s.routes.get(name)))
+        (clean(name), route.how, clean(", ".join(route.candidates[:6])), *_sums(s.routes.get(name)))
         for name, route in list(written.items())[:200]
     ]
-    return table(("route", "strategy", "candidates", *_SUM_HEAD), rows, "No routes.")
+    return table(("route", "decides by", "candidates", *_SUM_HEAD), rows, "No routes.")
 
 
 def _deployments(s: Status) -> Html:

@@ -16,7 +16,7 @@ import msgspec
 
 from pointsman.control.replay import NOWHERE, Policies
 from pointsman.control.segment import Segment
-from pointsman.core.entry import Admitted, Settled, decode_records
+from pointsman.core.entry import Admitted, Feedback, Settled, decode_records
 from pointsman.stores.journal import LOCK_SUFFIX, NEW_SUFFIX, is_alive, segments
 from pointsman.stores.ledger import (
     Batch,
@@ -25,6 +25,7 @@ from pointsman.stores.ledger import (
     Writer,
     attempt_rows,
     decision_row,
+    feedback_row,
     recovered_row,
     request_row,
 )
@@ -162,6 +163,8 @@ class Pump:
                     tail.open.setdefault(record.id, Open(record, segment.name, start))
                 elif type(record) is Settled:
                     self._ended(tail, record, batch)
+                elif type(record) is Feedback:
+                    batch.feedback.append(feedback_row(record))
         self._write(tail, batch)
         self.counts.damaged_bytes += segment.skipped - skipped
         return segment.ended or segment.offset != offset
@@ -193,7 +196,7 @@ class Pump:
         """Write rows together with the marks that changed; return how many requests were new."""
         marks = tail.marks()
         batch.marks = {name: mark for name, mark in marks.items() if self._written.get(name) != mark}
-        if not batch.requests and not batch.marks:
+        if not batch.requests and not batch.feedback and not batch.marks:
             return 0
         new = self._ledger.write(batch)
         self._written.update(batch.marks)

@@ -1,4 +1,5 @@
-"""Entry: what the books say of one request. Admitted is written before the first send, Settled at the end."""
+"""Entry: what the books say of one request. Admitted is written before the first send, Settled at the end, Feedback ever
+after."""
 
 from __future__ import annotations
 
@@ -84,6 +85,26 @@ class Settled(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="S"):
     degraded: str = ""  # name of the ladder's rung that answered; "": none did
 
 
+class Feedback(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="F"):
+    """Hold one judgement of an answer, given after it. Unix milliseconds.
+
+    It names either a request (by our id or by the x-request-id of the client) or a session. Whether there is such a one of
+    the same caller is not known here: the ledger joins them. `score` is from 0, bad, to 1, good; None: none was given.
+    """
+
+    id: str
+    at_ms: int
+    caller: tuple[str, str, str, str]  # key, project, team, organisation of who gave it
+    request_id: str
+    session: str
+    score: float | None
+    thumbs: str  # up, down or ""
+    label: str
+    comment: str
+    correction: str
+    source: str  # who judges: user, reviewer ...
+
+
 def total_of(attempts: Sequence[AttemptRow]) -> tuple[int, ChargeState]:
     """Return the sum of the attempts' charges in nano-dollars, -1 when any is unpriced, and its state: the worst."""
     state: ChargeState = "measured"
@@ -97,7 +118,7 @@ def total_of(attempts: Sequence[AttemptRow]) -> tuple[int, ChargeState]:
     return nano, state
 
 
-Record = Admitted | Settled
+Record = Admitted | Settled | Feedback
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Record]).decode
 

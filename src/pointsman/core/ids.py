@@ -13,6 +13,11 @@ def request_id(now_ms: int, chance: bytes) -> str:
     return _prefix(now_ms) + chance.hex()
 
 
+def feedback_id(now_ms: int, chance: bytes) -> str:
+    """Return the id of a feedback: `fbk_`, then as in `request_id`."""
+    return f"fbk_{now_ms:012x}{chance.hex()}"
+
+
 @lru_cache(maxsize=4)
 def _prefix(now_ms: int) -> str:
     return f"req_{now_ms:012x}"

@@ -160,6 +160,14 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: int | None = None  # no answer of this route is longer, whatever the client asks for
     tags: tuple[str, ...] = ()
 
+    @property
+    def how(self) -> str:
+        """Return how it decides, in a few words for people: `3 rules`, `split in 2`, `cheapest, 4`."""
+        rules = f"{len(self.rules)} rule{'s' if len(self.rules) != 1 else ''}" if self.rules else ""
+        split = f"split in {len(self.split.arms)}" if self.split else ""
+        ranks = f"{self.strategy}, {len(self.candidates)}" if self.candidates and not split else ""
+        return ", ".join(part for part in (rules, split, ranks) if part)
+
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
     """Hold a client key by its digest (see `core.keys.digest`); the key itself is nowhere."""

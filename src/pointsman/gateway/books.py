@@ -1,8 +1,9 @@
-"""Books: the two records of each request, written once a turn of the loop; and what must wait for them.
+"""Books: the two records of each request, and feedback, written once a turn of the loop; and what must wait for them.
 
 Everything that happens in one turn (the callbacks of one poll) is collected; when the turn ends, the records go to the
 journal with one write(2), and only then the requests they admit are sent to providers and the answers they settle to
-clients. So nothing leaves before it is booked, and nothing here may be cut off by an await.
+clients. So nothing leaves before it is booked, and nothing here may be cut off by an await. Feedback is acknowledged in the
+same way.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import asyncio
 import sys
 from typing import Protocol
 
-from pointsman.core.entry import Admitted, Record, Settled, encode_records
+from pointsman.core.entry import Admitted, Feedback, Record, Settled, encode_records
 from pointsman.gateway.edge import Edge
 from pointsman.observe.metrics import Metrics
-from pointsman.stores.journal import Journal, JournalError
+from pointsman.stores.journal import MAX_PAYLOAD, Journal, JournalError
 
 MAX_BATCH = 512  # records of one write
 
 
 class Sender(Protocol):
-    """What waits for its Admitted record."""
+    """What waits for its Admitted or Feedback record."""
 
     def booked(self) -> None: ...
     def unbooked(self, error: JournalError) -> None: ...
@@ -37,8 +38,8 @@ class Books:
         self._answers: list[tuple[Edge, bytes]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def admit(self, record: Admitted, sender: Sender) -> None:
-        """Keep the Admitted record; `sender` hears `booked` when it is written, before the next poll. Raise JournalError
+    def admit(self, record: Admitted | Feedback, sender: Sender) -> None:
+        """Keep the record; `sender` hears `booked` when it is written, before the next poll. Raise JournalError
         when no record can be kept."""
         if self.journal.full:
             self._check()
@@ -62,7 +63,7 @@ class Books:
         lost: JournalError | None = None
         for at in range(0, len(records), MAX_BATCH):
             try:
-                self.journal.append(_encoded(records[at : at + MAX_BATCH]))
+                self._append(records[at : at + MAX_BATCH])
             except JournalError as error:
                 lost = error
         if lost is not None:
@@ -75,6 +76,16 @@ class Books:
                 sender.booked()
             else:
                 sender.unbooked(lost)
+
+    def _append(self, records: list[Record]) -> None:
+        """Write records as one frame, or as several when they are longer than a frame may be."""
+        payload = _encoded(records)
+        if len(payload) <= MAX_PAYLOAD or len(records) == 1:
+            self.journal.append(payload)
+        else:
+            half = len(records) // 2
+            self._append(records[:half])
+            self._append(records[half:])
 
     def _check(self) -> None:
         self.journal.check_bound()

@@ -27,6 +27,7 @@ from pointsman.dialects.traits import read_traits
 from pointsman.gateway.answers import Refused, refusal, response
 from pointsman.gateway.edge import Edge, Incoming, Work
 from pointsman.gateway.exchange import Exchange
+from pointsman.gateway.feedback import feedback
 from pointsman.gateway.refusals import unbooked
 from pointsman.stores.journal import JournalError
 from pointsman.strategies.guard import GUARDS
@@ -232,6 +233,7 @@ OPEN = frozenset({"/", "/livez", "/readyz", "/health", "/metrics"})  # asked wit
 ROUTES: dict[tuple[bytes, str], Handler] = {
     (b"POST", "/chat/completions"): chat,
     (b"POST", "/route"): dry_run,
+    (b"POST", "/feedback"): feedback,
     (b"GET", "/models"): models,
     (b"GET", "/models/{id}"): model,
     (b"GET", "/livez"): livez,

@@ -19,6 +19,7 @@ from pointsman.core.sketch import Sketch
 from pointsman.gateway.affinity import Affinity
 from pointsman.gateway.kept import Answers
 from pointsman.gateway.measured import Measured
+from pointsman.gateway.quota import QuotaGroup
 from pointsman.gateway.spending import Spending
 from pointsman.gateway.world import Place, World
 
@@ -63,7 +64,8 @@ class Live:
         self.answers = Answers()
         self.spending = Spending()
         self.measured = Measured((), [])
-        self._groups: list[list[int]] = []
+        self._groups: dict[str, QuotaGroup] = {}  # by name
+        self._group_of: list[QuotaGroup] = []
         self._index: dict[Place, int] = {}
         self.adopt(world)
 
@@ -85,12 +87,16 @@ class Live:
         )
         self.spending.tracked = world.tracked
         self.calm = False  # until a look tells better
-        groups: dict[str, list[int]] = {}
+        before, self._groups, self._group_of = self._groups, {}, []
         for i, d in enumerate(deployments):
             provider = world.policy.providers[d.provider]
-            groups.setdefault(provider.quota_group or provider.name, []).append(i)
-        by_deployment = {i: members for members in groups.values() for i in members}
-        self._groups = [by_deployment[i] for i in range(len(deployments))]
+            name = provider.quota_group or provider.name
+            group = self._groups.get(name)
+            if group is None:
+                group = self._groups[name] = QuotaGroup([], now_ms)
+                group.tries = before[name].tries if name in before else group.tries
+            group.members.append(i)
+            self._group_of.append(group)
 
     def new_id(self) -> str:
         return request_id(self.clock.wall_ms(), self.id_bytes())
@@ -129,14 +135,23 @@ class Live:
         self.spending.exchange(self.clock.wall_ms())
 
     def usable(self, world: World, deployment: int) -> bool:
-        """Tell whether the state of a World's deployment lets a send through now."""
+        """Tell whether a World's deployment may be tried now, beyond the first try: its state lets a send through, and if it
+        has just failed, its quota group has a try left."""
         at = self._at(world, deployment)
-        return at < 0 or not health(self.states[at], self.clock.now_ms())
+        if at < 0:
+            return True
+        state, now_ms = self.states[at], self.clock.now_ms()
+        return not health(state, now_ms) and (not state.failures or self._group_of[at].may_retry(now_ms))
 
     def sending(self, world: World, deployment: int, due_ms: float) -> None:
-        """Note that an attempt starts: to a half-open deployment it is the one probe, until `due_ms`."""
+        """Note that an attempt starts that is not the first of its request, or goes to a half-open deployment, whose one
+        probe it is until `due_ms`."""
         at = self._at(world, deployment)
-        if at >= 0 and self.states[at].ejections:
+        if at < 0:
+            return
+        if self.states[at].failures:
+            self._group_of[at].retried()
+        if self.states[at].ejections:
             self._put(at, probing(self.states[at], due_ms))
 
     def ended(
@@ -147,7 +162,8 @@ class Live:
             deployment = self._at(world, deployment)
             if deployment < 0:
                 return
-        state = self.states[deployment]
+        state, group = self.states[deployment], self._group_of[deployment]
+        group.sent()
         if outcome.kind is Kind.OK:
             state = self.states[deployment] = succeeded(state, now_ms, ttft_ms, tps)
             self.packed[deployment] = Raw(_pack(state))
@@ -157,7 +173,7 @@ class Live:
         limits = self.world.limits
         self._put(deployment, failed(state, now_ms, outcome, limits, self.chance.random()))
         if outcome.kind is Kind.RATE_LIMITED:
-            for member in self._groups[deployment]:
+            for member in group.members:
                 self._put(member, cooled(self.states[member], now_ms, outcome.retry_after_ms))
 
     def _put(self, index: int, state: State) -> None:

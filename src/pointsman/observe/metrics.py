@@ -24,6 +24,8 @@ METRICS: dict[str, tuple[str, str]] = {
     "pointsman_tokens_total": ("counter", "Tokens of answered requests by deployment and direction."),
     "pointsman_cost_usd_total": ("counter", "Charges in US dollars by deployment and state (measured, estimated)."),
     "pointsman_unpriced_total": ("counter", "Attempts whose cost is unknown, by deployment."),
+    "pointsman_degraded_total": ("counter", "Requests that a rung of the ladder answered, by route and rung."),
+    "pointsman_feedback_total": ("counter", "Feedback taken, by source; sources without a name here are `other`."),
     "pointsman_time_to_first_token_seconds": ("histogram", "Receipt of a request to its first content, by route."),
     "pointsman_request_duration_seconds": ("histogram", "Receipt of a request to its end, by route."),
     "pointsman_overhead_seconds": ("histogram", "The router's own part of a request's duration."),
@@ -36,6 +38,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "pointsman_workers": ("gauge", "Workers whose counters are in this scrape."),
     "pointsman_config_workers": ("gauge", "Of these, workers that serve a config version."),
 }
+SOURCES = frozenset({"user", "reviewer", "evaluator", "implicit"})  # of feedback; clients may name others
 BREAKER_VALUES = {"closed": 0, "half_open": 1, "open": 2, "cooling": 3}
 
 
@@ -57,6 +60,8 @@ class Metrics(msgspec.Struct):
     breakers: dict[str, int] = {}
     config: dict[str, int] = {}  # version -> workers that serve it
     plugin_failures: dict[str, int] = {}
+    degraded: dict[str, int] = {}
+    feedback: dict[str, int] = {}
     noted: list[Settled] = []  # finished requests not yet counted
 
     def count(self) -> None:
@@ -73,6 +78,9 @@ class Metrics(msgspec.Struct):
         self.attempts[route] = self.attempts.get(route, 0) + len(s.attempts)
         for row in s.attempts:
             self._charge(row)
+        if s.degraded:
+            key = f"{route}\x1f{s.degraded}"
+            self.degraded[key] = self.degraded.get(key, 0) + 1
         if s.first_ms:
             _observe(self.ttft, route, s.first_ms / 1000.0)
         _observe(self.total, route, s.ended_ms / 1000.0)
@@ -94,6 +102,11 @@ class Metrics(msgspec.Struct):
     def refuse(self, code: str) -> None:
         self.refused[code] = self.refused.get(code, 0) + 1
 
+    def judge(self, source: str) -> None:
+        """Count one feedback. Sources come from clients, so only those of SOURCES have a label of their own."""
+        source = source if source in SOURCES else "other"
+        self.feedback[source] = self.feedback.get(source, 0) + 1
+
 
 def _observe(table: dict[str, list[float]], key: str, value_s: float) -> None:
     counts = table.get(key)
@@ -108,7 +121,7 @@ def merge(parts: Iterable[Metrics]) -> tuple[Metrics, int]:
     total, workers = Metrics(), 0
     for part in parts:
         workers += 1
-        for name in ("requests", "refused", "attempts", "unpriced", "config", "plugin_failures"):
+        for name in ("requests", "refused", "attempts", "unpriced", "config", "plugin_failures", "degraded", "feedback"):
             mine = getattr(total, name)
             for key, value in getattr(part, name).items():
                 mine[key] = mine.get(key, 0) + value
@@ -132,6 +145,10 @@ def render(m: Metrics, workers: int, journal_bytes: int) -> bytes:
         route, deployment, outcome = key.split("\x1f")
         labels = _labels(route=route, deployment=deployment, outcome=outcome)
         rows["pointsman_requests_total"].append(f"{labels} {count}")
+    for key, count in sorted(m.degraded.items()):
+        route, rung = key.split("\x1f")
+        rows["pointsman_degraded_total"].append(f"{_labels(route=route, rung=rung)} {count}")
+    _counters(rows["pointsman_feedback_total"], "source", m.feedback)
     _counters(rows["pointsman_refused_total"], "code", m.refused)
     _counters(rows["pointsman_attempts_total"], "route", m.attempts)
     _counters(rows["pointsman_unpriced_total"], "deployment", m.unpriced)

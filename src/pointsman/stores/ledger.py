@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from pointsman.core.decide import Decision
-from pointsman.core.entry import FORMAT, Admitted, AttemptRow, Settled, total_of
+from pointsman.core.entry import FORMAT, Admitted, AttemptRow, Feedback, Settled, total_of
 
 Row = tuple[object, ...]
 RECOVERED = "recovered"  # the outcome of a request whose worker died before it settled
@@ -44,6 +44,9 @@ ATTEMPT_COLUMNS = (
     *_columns("started_us connect_us ttft_us total_us"),
     *TOKEN_COLUMNS,
     *_columns("charge_nano charge_state price_version message"),
+)
+FEEDBACK_COLUMNS = _columns(
+    "id at_ms key project team organisation request_id session score thumbs label comment correction source"
 )
 
 # What usage may be grouped by -> the column that holds it.
@@ -119,6 +122,7 @@ class Batch(msgspec.Struct):
     requests: list[Row] = []
     attempts: list[Row] = []
     decisions: list[Row] = []
+    feedback: list[Row] = []
     marks: dict[str, Mark] = {}
 
 
@@ -132,7 +136,11 @@ class UsageQuery(msgspec.Struct, frozen=True):
 
 class UsageRow(msgspec.Struct, frozen=True):
     """Hold the sums of one group. Charges are nano-dollars; `unpriced` counts requests whose charge is unknown;
-    percentiles are microseconds to first content over requests that had content, None when none had."""
+    percentiles are microseconds to first content over requests that had content, None when none had.
+
+    `feedback` is the mean of the scores that were given last, 0 to 1, one for each request and one for each session that was
+    judged; None when none was. `feedback_count` is how many those are.
+    """
 
     group: tuple[str, ...]
     requests: int
@@ -147,15 +155,25 @@ class UsageRow(msgspec.Struct, frozen=True):
     recovered: int
     ttft_p50_us: int | None
     ttft_p95_us: int | None
+    feedback: float | None = None
+    feedback_count: int = 0
+
+
+class FeedbackCounts(msgspec.Struct, frozen=True):
+    """Hold how many feedbacks were given, and how many of them name nothing that is in the ledger."""
+
+    given: int
+    unmatched: int
 
 
 class Entry(msgspec.Struct, frozen=True):
     """Hold everything known of one request: its row and those of its attempts by column name, and its Decision; None
-    when that was lost or written in another format."""
+    when that was lost or written in another format. `feedback`: what was given for it or its session, oldest first."""
 
     request: dict[str, Any]
     attempts: list[dict[str, Any]]
     decision: Decision | None
+    feedback: list[dict[str, Any]] = []
 
 
 class Writer(Protocol):
@@ -184,6 +202,10 @@ class Reader(Protocol):
 
     def usage(self, query: UsageQuery) -> tuple[list[UsageRow], UsageRow]:
         """Return the groups and the total over all rows, those beyond `query.most` included."""
+        ...
+
+    def feedback_counts(self, since_ms: int) -> FeedbackCounts:
+        """Return the counts of feedback given since then, in Unix milliseconds."""
         ...
 
     def find(self, text: str) -> list[str]:
@@ -267,6 +289,15 @@ def recovered_row(admitted: Admitted, decided: Decided | None, places: Places) -
 def decision_row(id: str, decided: Decided) -> Row:
     """Return the decision row of a request."""
     return (id, FORMAT, _encode(decided.decision))
+
+
+def feedback_row(feedback: Feedback) -> Row:
+    """Return the row of a feedback. What it is about is looked up when it is asked for: that may be booked later."""
+    f = feedback
+    return (
+        *(f.id, f.at_ms, *f.caller, f.request_id, f.session),
+        *(f.score, f.thumbs, f.label, f.comment, f.correction, f.source),
+    )
 
 
 def attempt_rows(settled: Settled) -> list[Row]:

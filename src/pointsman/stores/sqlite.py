@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,11 +15,12 @@ import msgspec
 
 from pointsman.core.decide import Decision
 from pointsman.core.entry import FORMAT
+from pointsman.stores import sqlite_feedback
 from pointsman.stores import sqlite_schema as sql
 from pointsman.stores.ledger import (
-    NO_ERROR,
     Batch,
     Entry,
+    FeedbackCounts,
     LedgerBusy,
     LedgerError,
     LedgerMissing,
@@ -32,6 +33,7 @@ FILE = "ledger.sqlite"
 BUSY_S = 5.0  # how long to wait for another process's lock
 STEPS_PER_CHECK = 10_000  # virtual machine steps between looks at the clock: well under a millisecond
 MOST_FOUND = 10
+MOST_FEEDBACK = 100  # shown of one request, the newest
 
 
 class SqliteWriter:
@@ -61,6 +63,8 @@ class SqliteWriter:
                 db.executemany(sql.INSERT_ATTEMPT, batch.attempts)
             if batch.decisions:
                 db.executemany(sql.INSERT_DECISION, batch.decisions)
+            if batch.feedback:
+                db.executemany(sql.INSERT_FEEDBACK, batch.feedback)
             marks = [(segment, mark.offset, mark.skipped) for segment, mark in batch.marks.items()]
             db.executemany(sql.REPLACE_MARK, marks)
         return new
@@ -121,10 +125,15 @@ class SqliteReader:
 
     def usage(self, query: UsageQuery) -> tuple[list[UsageRow], UsageRow]:
         """Return the groups and the total over all rows, those beyond `query.most` included."""
-        statement = sql.usage_sql(query)
-        groups = self._all(statement, (*NO_ERROR, query.since_ms, query.most))
-        total = self._all(sql.TOTAL_SQL, (*NO_ERROR, query.since_ms))
+        asked = {"since": query.since_ms, "most": query.most}
+        groups = self._all(sql.usage_sql(query), asked)
+        total = self._all(sql.TOTAL_SQL, asked)
         return [_usage_row(tuple(row), len(query.by)) for row in groups], _usage_row(tuple(total[0]), 0)
+
+    def feedback_counts(self, since_ms: int) -> FeedbackCounts:
+        """Return how many feedbacks were given since then, and how many of them name nothing that is here."""
+        [row] = self._all(sqlite_feedback.COUNTS_SQL, {"since": since_ms})
+        return FeedbackCounts(*row)
 
     def find(self, text: str) -> list[str]:
         """Return the ids a text may mean: the id itself, else ids it begins, else requests with that client id."""
@@ -145,7 +154,10 @@ class SqliteReader:
             return None
         attempts = [dict(row) for row in self._all(sql.SELECT_ATTEMPTS, (id,))]
         decisions = self._all(sql.SELECT_DECISION, (id,))
-        return Entry(dict(rows[0]), attempts, _decision(*decisions[0]) if decisions else None)
+        row = dict(rows[0])
+        feedback = self._all(sqlite_feedback.OF_REQUEST, {**row, "most": MOST_FEEDBACK})
+        made = _decision(*decisions[0]) if decisions else None
+        return Entry(row, attempts, made, [dict(each) for each in reversed(feedback)])
 
     def recent(self, count: int, after: int | None = None) -> list[dict[str, Any]]:
         """Return the newest rows, oldest first; or the oldest ones booked after a `seq`."""
@@ -153,7 +165,7 @@ class SqliteReader:
             return [dict(row) for row in self._all(sql.AFTER, (after, count))]
         return [dict(row) for row in reversed(self._all(sql.RECENT, (count,)))]
 
-    def _all(self, statement: str, values: tuple[object, ...]) -> list[sqlite3.Row]:
+    def _all(self, statement: str, values: tuple[object, ...] | Mapping[str, object]) -> list[sqlite3.Row]:
         until_s = time.monotonic() + self._limit_s
         self._db.set_progress_handler(lambda: time.monotonic() > until_s, STEPS_PER_CHECK)
         with _told(self._path):
@@ -178,9 +190,10 @@ class _Percentiles:
 
 
 def _usage_row(row: tuple[Any, ...], groups: int) -> UsageRow:
-    sums: list[Any] = [value or 0 for value in row[groups:-1]]
-    sums += map(int, row[-1].split(",")) if row[-1] else (None, None)
-    return UsageRow(tuple(str(value) for value in row[:groups]), *sums)
+    *sums, percentiles, judged, score = row[groups:]
+    times = map(int, percentiles.split(",")) if percentiles else (None, None)
+    mean = score / judged if judged else None
+    return UsageRow(tuple(map(str, row[:groups])), *[value or 0 for value in sums], *times, mean, judged or 0)
 
 
 def _decision(format: int, blob: bytes) -> Decision | None:

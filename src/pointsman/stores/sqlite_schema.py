@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pointsman.stores.ledger import ATTEMPT_COLUMNS, GROUPS, NO_ERROR, REQUEST_COLUMNS, UsageQuery
+from pointsman.stores.ledger import ATTEMPT_COLUMNS, FEEDBACK_COLUMNS, GROUPS, NO_ERROR, REQUEST_COLUMNS, UsageQuery
+from pointsman.stores.sqlite_feedback import scores_sql
 
 APPLICATION_ID = 0x504D4C47  # "PMLG", so that any other SQLite file is refused
 
@@ -115,7 +116,34 @@ ALTER TABLE requests ADD COLUMN session TEXT NOT NULL DEFAULT '';
 ALTER TABLE requests ADD COLUMN tags TEXT NOT NULL DEFAULT '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2)
+# Feedback names a request, by our id or the client's, or a session; the indexes find it from either side.
+_V3 = """
+CREATE TABLE feedback (
+    seq INTEGER PRIMARY KEY,          -- the order of booking
+    id TEXT NOT NULL UNIQUE,
+    at_ms INTEGER NOT NULL,           -- Unix milliseconds
+    key TEXT NOT NULL,                -- who gave it
+    project TEXT NOT NULL,
+    team TEXT NOT NULL,
+    organisation TEXT NOT NULL,
+    request_id TEXT NOT NULL,         -- as it was given; empty: it is about the session
+    session TEXT NOT NULL,
+    score REAL,                       -- 0 to 1; NULL: none was given
+    thumbs TEXT NOT NULL,
+    label TEXT NOT NULL,
+    comment TEXT NOT NULL,
+    correction TEXT NOT NULL,
+    source TEXT NOT NULL
+);
+CREATE INDEX feedback_at ON feedback (at_ms);
+CREATE INDEX feedback_request ON feedback (request_id) WHERE request_id <> '';
+CREATE INDEX feedback_session ON feedback (session, key) WHERE session <> '';
+CREATE INDEX requests_session ON requests (session, key, at_ms) WHERE session <> '';
+DROP INDEX requests_client;
+CREATE INDEX requests_client ON requests (client_id, key, at_ms) WHERE client_id <> '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
 
 
 def _insert(table: str, columns: tuple[str, ...]) -> str:
@@ -126,6 +154,7 @@ def _insert(table: str, columns: tuple[str, ...]) -> str:
 INSERT_REQUEST = _insert("requests", REQUEST_COLUMNS)
 INSERT_ATTEMPT = _insert("attempts", ATTEMPT_COLUMNS)
 INSERT_DECISION = _insert("decisions", ("request_id", "format", "blob"))
+INSERT_FEEDBACK = _insert("feedback", FEEDBACK_COLUMNS)
 REPLACE_MARK = "INSERT OR REPLACE INTO marks (segment, needed, skipped) VALUES (?, ?, ?)"
 INSERT_POLICY = _insert("policies", ("version", "blob"))
 SELECT_POLICY = "SELECT blob FROM policies WHERE version = ?"
@@ -134,28 +163,33 @@ DELETE_MARK = "DELETE FROM marks WHERE segment = ?"
 
 FIND_EXACT = "SELECT id FROM requests WHERE id = ?"
 FIND_PREFIX = "SELECT id FROM requests WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
-FIND_CLIENT = "SELECT id FROM requests WHERE client_id = ? AND client_id <> '' ORDER BY seq DESC LIMIT ?"
+FIND_CLIENT = """
+    SELECT id FROM requests WHERE seq IN (
+        SELECT seq FROM requests WHERE client_id = ? AND client_id <> '' ORDER BY seq DESC LIMIT ?
+    ) ORDER BY seq DESC"""
 SELECT_REQUEST = "SELECT * FROM requests WHERE id = ?"
 SELECT_ATTEMPTS = "SELECT * FROM attempts WHERE request_id = ? ORDER BY n"
 SELECT_DECISION = "SELECT format, blob FROM decisions WHERE request_id = ?"
 RECENT = "SELECT * FROM requests ORDER BY seq DESC LIMIT ?"
 AFTER = "SELECT * FROM requests WHERE seq > ? ORDER BY seq LIMIT ?"
 
-_SUMS = """
+_SUMS = f"""
     COUNT(*), SUM(input_tokens), SUM(output_tokens), SUM(cache_read_tokens),
     SUM(CASE WHEN charge_state = 'measured' THEN charge_nano END),
     SUM(CASE WHEN charge_state = 'estimated' THEN charge_nano END),
-    SUM(charge_nano IS NULL), SUM(outcome NOT IN (?, ?, ?)),
+    SUM(charge_nano IS NULL), SUM(outcome NOT IN {NO_ERROR}),
     SUM(attempts > 1 AND deployment <> planned AND planned <> ''), SUM(recovered), percentiles(ttft_us)
-    FROM requests WHERE at_ms >= ?"""
-assert _SUMS.count("?") == len(NO_ERROR) + 1
+    FROM requests WHERE at_ms >= :since"""  # noqa: S608  constants of ours
 
 
 def usage_sql(query: UsageQuery) -> str:
-    """Return the statement of a query's groups. Only column names of GROUPS get into it; KeyError for any other."""
-    columns = ", ".join(GROUPS[name] for name in query.by)
-    numbers = ", ".join(str(i + 1) for i in range(len(query.by)))
-    return f"SELECT {columns}, {_SUMS} GROUP BY {numbers} ORDER BY {len(query.by) + 1} DESC, {numbers} LIMIT ?"
+    """Return the statement of a query's groups; parameters `since` and `most`. Only column names of GROUPS get into it;
+    KeyError for any other."""
+    columns = [GROUPS[name] for name in query.by]
+    names, numbers = ", ".join(columns), ", ".join(str(i + 1) for i in range(len(columns)))
+    order = f"ORDER BY {len(columns) + 1} DESC, {numbers}"
+    sums = f"SELECT {names}, {_SUMS} GROUP BY {numbers} {order} LIMIT :most"  # noqa: S608
+    return f"SELECT * FROM ({sums}) LEFT JOIN ({scores_sql(columns)}) USING ({names}) {order}"  # noqa: S608
 
 
-TOTAL_SQL = "SELECT " + _SUMS
+TOTAL_SQL = f"SELECT * FROM (SELECT {_SUMS}), ({scores_sql([])})"  # noqa: S608

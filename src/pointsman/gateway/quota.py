@@ -1,0 +1,35 @@
+"""Quota: the deployments of one account at one provider, and the tries that may go to them beyond the first."""
+
+from __future__ import annotations
+
+BURST = 20.0  # tries that may be made at once after a quiet time
+PER_S = 0.5
+# Of each send this much is earned, so that tries beyond the first stay below 15 % of the requests: 1 / (1 - 0.13) < 1.15.
+PER_SEND = 0.13
+
+
+class QuotaGroup:
+    """Hold the places of a group's deployments, and its budget of retries (I9): a send to a deployment that has just
+    failed costs one; the first send of a request to a healthy one is free, so failover is."""
+
+    __slots__ = ("_at_ms", "members", "tries")
+
+    def __init__(self, members: list[int], now_ms: float) -> None:
+        self.members = members
+        self.tries = BURST
+        self._at_ms = now_ms
+
+    def may_retry(self, now_ms: float) -> bool:
+        """Tell whether a try beyond the first may be made."""
+        self.tries = min(BURST, self.tries + (now_ms - self._at_ms) * PER_S / 1000.0)
+        self._at_ms = now_ms
+        return self.tries >= 1.0
+
+    def retried(self) -> None:
+        """Note a try beyond the first, of ours or of the client's SDK, which nobody could forbid."""
+        self.tries = max(-BURST, self.tries - 1.0)
+
+    def sent(self) -> None:
+        """Note a send, which earns a part of a try."""
+        if self.tries < BURST:
+            self.tries += PER_SEND

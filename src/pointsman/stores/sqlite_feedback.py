@@ -1,0 +1,67 @@
+"""The SQL that joins feedback to requests, when it is asked for: either may be booked before the other.
+
+Which request or session a feedback is about, within its tenant and never after it was given:
+
+- Tenant: the same project, team and organisation; where a key has none of them, the same key.
+- Our request id: that request of the tenant.
+- A name that the client chose, an `x-request-id` or a session: the same key's, because names are unique for a key at most.
+  Of several requests with one `x-request-id` the last before the feedback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_TENANT = """(r.project, r.team, r.organisation) = (f.project, f.team, f.organisation)
+    AND (r.key = f.key OR r.project || r.team || r.organisation <> '')"""
+
+# `seq` of the request that feedback `f` is about; NULL: there is none.
+_REQUEST = f"""COALESCE(
+    (SELECT r.seq FROM requests r WHERE r.id = f.request_id AND {_TENANT}),
+    (SELECT r.seq FROM requests r WHERE r.client_id = f.request_id AND r.client_id <> '' AND r.key = f.key
+        AND r.at_ms <= f.at_ms AND {_TENANT} ORDER BY r.at_ms DESC, r.seq DESC LIMIT 1))"""  # noqa: S608  ours alone
+
+_IN_SESSION = f"r.session = f.session AND r.session <> '' AND r.key = f.key AND r.at_ms <= f.at_ms AND {_TENANT}"
+
+# The score that was given last for each request, and for each session. What is about requests since then is itself younger.
+_SCORED = "score IS NOT NULL AND at_ms >= :since"
+_LAST_OF_REQUESTS = f"""
+    SELECT request, score FROM (
+        SELECT request, score, ROW_NUMBER() OVER (PARTITION BY request ORDER BY at_ms DESC, seq DESC) AS place
+        FROM (SELECT f.seq, f.at_ms, f.score, {_REQUEST} AS request FROM feedback f WHERE {_SCORED} AND request_id <> '')
+    ) WHERE place = 1 AND request IS NOT NULL"""  # noqa: S608
+_LAST_OF_SESSIONS = f"""
+    SELECT * FROM (
+        SELECT *, ROW_NUMBER() OVER (
+            PARTITION BY session, key, project, team, organisation ORDER BY at_ms DESC, seq DESC) AS place
+        FROM feedback WHERE {_SCORED} AND session <> ''
+    ) WHERE place = 1"""  # noqa: S608
+
+
+def scores_sql(columns: Sequence[str]) -> str:
+    """Return the statement of count and sum of the last scores by columns of requests; parameter `since`. A session that was
+    judged counts once in each group that it has requests in."""
+    named = "".join(f"r.{column} AS {column}, " for column in columns)
+    grouped = f"GROUP BY {', '.join(columns)}" if columns else ""
+    return f"""
+        SELECT {"".join(f"{column}, " for column in columns)} COUNT(*) AS judged, SUM(score) AS total FROM (
+            SELECT {named} 0, f.score AS score FROM ({_LAST_OF_REQUESTS}) f
+            CROSS JOIN requests r ON r.seq = f.request WHERE r.at_ms >= :since
+            UNION ALL
+            SELECT DISTINCT {named} f.seq, f.score FROM ({_LAST_OF_SESSIONS}) f
+            CROSS JOIN requests r ON {_IN_SESSION} WHERE r.at_ms >= :since
+        ) {grouped}"""  # noqa: S608  names of columns only
+
+
+COUNTS_SQL = f"""
+    SELECT COUNT(*), COUNT(*) - COALESCE(SUM(CASE
+        WHEN f.request_id <> '' THEN {_REQUEST} IS NOT NULL
+        ELSE EXISTS (SELECT 1 FROM requests r WHERE {_IN_SESSION}) END), 0)
+    FROM feedback f WHERE f.at_ms >= :since"""  # noqa: S608
+
+# The newest feedback for one request or its session; parameters are columns of the request, and `most`.
+OF_REQUEST = f"""
+    SELECT f.* FROM feedback f WHERE f.request_id IN (:id, :client_id) AND f.request_id <> '' AND {_REQUEST} = :seq
+    UNION ALL
+    SELECT f.* FROM feedback f JOIN requests r ON {_IN_SESSION} WHERE r.seq = :seq AND f.session = :session
+    AND f.session <> '' ORDER BY at_ms DESC, seq DESC LIMIT :most"""  # noqa: S608
