@@ -4,8 +4,7 @@ from __future__ import annotations
 
 BURST = 20.0  # tries that may be made at once after a quiet time
 PER_S = 0.5
-# Of each send this much is earned, so that tries beyond the first stay below 15 % of the requests: 1 / (1 - 0.13) < 1.15.
-PER_SEND = 0.13
+PER_REQUEST = 0.15  # tries earned by the first send of a request
 
 
 class QuotaGroup:
@@ -27,9 +26,9 @@ class QuotaGroup:
 
     def retried(self) -> None:
         """Note a try beyond the first, of ours or of the client's SDK, which nobody could forbid."""
-        self.tries = max(-BURST, self.tries - 1.0)
+        self.tries = max(-BURST, self.tries - 1.0 - PER_REQUEST)  # it will be counted as sent, too
 
     def sent(self) -> None:
-        """Note a send, which earns a part of a try."""
+        """Note a send that has ended, which earns a part of a try if it was the first of its request."""
         if self.tries < BURST:
-            self.tries += PER_SEND
+            self.tries += PER_REQUEST
