@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pointsman.cli.ledger import DATA, Data, fail, print_json
-from pointsman.control.figures import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +57,7 @@ def diff(
     import difflib
 
     from pointsman.cli.compare import changes
+    from pointsman.control.figures import clean
 
     (name_a, old), (name_b, new) = _config(a, data), _config(b, data)
     found = changes(old, new)
@@ -190,6 +190,8 @@ def _config(text: str, data: Path) -> tuple[str, str]:
 
 def _line(row: dict[str, Any]) -> str:
     from datetime import UTC, datetime
+
+    from pointsman.control.figures import clean
 
     at = datetime.fromtimestamp(row["at_ms"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     notes = [

@@ -26,6 +26,7 @@ def check_demands(
     """Refuse candidates that can never answer, unknown facts that a route depends on, and rules that nobody can serve."""
     for name, spot in spots.items():
         route = routes[name]
+        _check_floor(build, route, spot, deployments)
         for at, candidate in _candidates(build, spot, route.candidates):
             if candidate in deployments:
                 _check_quality(build, route, at, deployments[candidate])
@@ -63,10 +64,24 @@ def _check_quality(build: Build, route: Route, at: Place, deployment: Deployment
     elif "default" not in quality and (missing := [one for one in CATEGORIES if one not in quality]):
         said = f"{why} needs the quality of {shown}, which is unknown for {', '.join(missing)}."
         build.problem(at, said, "Add a `default` to it.")
-    elif bounds.quality_min is not None and "quality_min" not in bounds.relax:
-        best = max(quality.values())
-        if best < bounds.quality_min:
-            said = f"{shown} can never answer: its quality is {best:g}, and quality_floor is {bounds.quality_min:g}."
+
+
+def _check_floor(build: Build, route: Route, spot: Spot, deployments: Mapping[str, Deployment]) -> None:
+    """Refuse candidates below the quality floor. Of those that a rule or arm inherits some may be: it then narrows the
+    choice; that none is left is told where the floor is."""
+    bounds = route.bounds or Bounds()
+    if bounds.quality_min is None or "quality_min" in bounds.relax:
+        return
+    best = {name: max(deployments[name].quality.values(), default=1.0) for name in route.candidates if name in deployments}
+    low = {name: quality for name, quality in best.items() if quality < bounds.quality_min}
+    inherited = spot.inherits("candidates")
+    if inherited and low and len(low) == len(best):
+        said = f"no candidate can ever answer: quality_floor is {bounds.quality_min:g}, and the best has {max(low.values()):g}."
+        build.problem(spot.of("quality_floor"), said)
+    for at, name in [] if inherited else _candidates(build, spot, route.candidates):
+        if name in low:
+            shown = build.document.shown(at, name)
+            said = f"{shown} can never answer: its quality is {low[name]:g}, and quality_floor is {bounds.quality_min:g}."
             build.problem(at, said)
 
 

@@ -73,6 +73,10 @@ def ladder_headers(exchange: Exchange, rung: Rung) -> str:
         "reason": f"degraded:{rung.name}",
         "config": exchange.world.version,
     }
+    if exchange.routed is not None and exchange.routed.trail.path:
+        trail = exchange.routed.trail
+        values["reason"] = f"{', '.join(trail.path)}, {values['reason']}"
+        values |= {"arm": trail.arm} if trail.arm else {}
     if nano >= 0:
         values["cost-usd"] = usd_exact(nano)
     values["overhead-ms"] = f"{overhead_ms:.2f}"
