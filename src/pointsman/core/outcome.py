@@ -10,34 +10,41 @@ from pointsman.core.usage import NO_USAGE, Usage
 
 
 class Kind(StrEnum):
-    """Name what happened to an attempt. One row of CLASSES each."""
+    """Name what happened to an attempt, and say what that means. One row of CLASSES each."""
 
-    OK = "ok"
-    UNREACHABLE = "unreachable"  # DNS, refused, reset while connecting, connect timeout
-    UNTRUSTED = "untrusted"  # TLS verification failed
-    STALE = "stale"  # a pooled connection was already closed; nothing was answered
-    TIMEOUT = "timeout"  # no content in time
-    STALLED = "stalled"  # content stopped arriving
-    RATE_LIMITED = "rate_limited"
-    QUOTA_EXHAUSTED = "quota_exhausted"  # a 429 that time alone does not heal
-    OVERLOADED = "overloaded"
-    SERVER_ERROR = "server_error"
-    AUTH = "auth"  # the provider refuses our key
-    NOT_FOUND = "not_found"  # the provider does not know the model
-    CONTEXT_LENGTH = "context_length"
-    INVALID_REQUEST = "invalid_request"
-    CONTENT_FILTER = "content_filter"
-    BROKEN = "broken"  # not the wire format: HTML, garbage, too large
-    EMPTY = "empty"  # well-formed, but no answer in it
-    TRUNCATED = "truncated"  # ended before its terminal marker or its declared length
-    UNSUPPORTED = "unsupported"  # this request cannot be said in the deployment's wire format
-    DEADLINE = "deadline"  # the caller's deadline passed
-    CLIENT_GONE = "client_gone"
-    CANCELLED = "cancelled"  # the loser of a hedge, or the router stopped
-    SPENT = "spent"  # the route's money of the day is used up
-    UNMET = "unmet"  # no candidate meets what the route demands of quality or cost
-    RULE_FAILED = "rule_failed"  # a rule of the route could not be evaluated on this request
-    DEGRADED = "degraded"  # the ladder answered: an earlier answer, or a text of the operator's
+    means: str
+
+    def __new__(cls, value: str, means: str = "") -> Kind:
+        made = str.__new__(cls, value)
+        made._value_, made.means = value, means
+        return made
+
+    OK = "ok", "a complete answer"
+    UNREACHABLE = "unreachable", "DNS, refused, reset while connecting, connect timeout"
+    UNTRUSTED = "untrusted", "TLS verification failed"
+    STALE = "stale", "a pooled connection was already closed; nothing was answered"
+    TIMEOUT = "timeout", "no content in time"
+    STALLED = "stalled", "content stopped arriving"
+    RATE_LIMITED = "rate_limited", "come back later: the whole quota group rests"
+    QUOTA_EXHAUSTED = "quota_exhausted", "a 429 that time alone does not heal"
+    OVERLOADED = "overloaded", "the provider has too much to do (503, 529)"
+    SERVER_ERROR = "server_error", "any other 5xx, or an error in a 200"
+    AUTH = "auth", "the provider refuses our key"
+    NOT_FOUND = "not_found", "the provider does not know the model"
+    CONTEXT_LENGTH = "context_length", "the request does not fit the model's window"
+    INVALID_REQUEST = "invalid_request", "the provider says that the request itself is wrong"
+    CONTENT_FILTER = "content_filter", "the provider refuses the content"
+    BROKEN = "broken", "not the wire format: HTML, garbage, too large"
+    EMPTY = "empty", "well-formed, but no answer in it"
+    TRUNCATED = "truncated", "ended before its terminal marker or its declared length"
+    UNSUPPORTED = "unsupported", "this request cannot be said in the deployment's wire format"
+    DEADLINE = "deadline", "the caller's deadline passed"
+    CLIENT_GONE = "client_gone", "the client closed the connection"
+    CANCELLED = "cancelled", "the loser of a hedge, or the router stopped"
+    SPENT = "spent", "the route's money of the day is used up"
+    UNMET = "unmet", "no candidate meets what the route demands of quality or cost"
+    RULE_FAILED = "rule_failed", "a rule of the route could not be evaluated on this request"
+    DEGRADED = "degraded", "the ladder answered: an earlier answer, or a text of the operator's"
 
 
 class Blame(StrEnum):
