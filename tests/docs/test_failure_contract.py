@@ -9,7 +9,9 @@ from pointsman.lab import contract
 
 
 def test_the_page_is_what_the_tables_say() -> None:
-    assert page("docs/failure-contract.md") == contract.page(), "run python -m pointsman.lab.contract > docs/failure-contract.md"
+    assert page("docs/failure-contract.md") == contract.page(), (
+        "run python -m pointsman.lab.contract > docs/failure-contract.md"
+    )
 
 
 def test_every_kind_has_a_row_and_says_what_it_means() -> None:

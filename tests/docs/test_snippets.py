@@ -18,8 +18,10 @@ from doc_pages import ROOT, Block, blocks, page
 
 from pointsman.cli.root import app
 from pointsman.config.load import load_text
+from pointsman.core.policy import Policy
 from pointsman.core.request import Features
 from pointsman.dialects.providers import PROVIDERS
+from pointsman.lab.policytest import read, run
 from pointsman.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -34,14 +36,43 @@ def ids(block: Block) -> str:
     return block.id
 
 
-@pytest.mark.parametrize("block", blocks("yaml"), ids=ids)
+def of_kind(member: str) -> list[Block]:
+    """Return the YAML blocks that have this member: `tests` of a policy, `jobs` of a CI service."""
+    return [block for block in blocks("yaml") if re.search(rf"^{member}:", block.text, re.MULTILINE)]
+
+
+CONFIGS = [block for block in blocks("yaml") if block not in (*of_kind("tests"), *of_kind("jobs"))]
+
+
+@pytest.mark.parametrize("block", CONFIGS, ids=ids)
 def test_every_config_of_the_pages_loads(block: Block, tmp_path: Path) -> None:
+    assert _policy(block, tmp_path).deployments
+
+
+def _policy(block: Block, tmp_path: Path) -> Policy:
     asked = re.findall(r"\$\{(\w+)", block.text)
     env = dict.fromkeys([*asked, *(name for known in PROVIDERS.values() for name in known.key_env)], DUMMY)
     env |= {name: f"{name}-{DUMMY}" for name in asked}  # no two keys alike
     for secret in re.findall(r"\{file: ([\w.]+)\}", block.text):
         (tmp_path / secret).write_text(DUMMY)
-    assert load_text(block.text, block.id, env, beside=tmp_path).policy.deployments
+    return load_text(block.text, block.id, env, beside=tmp_path).policy
+
+
+@pytest.mark.parametrize("block", of_kind("tests"), ids=ids)
+def test_every_policy_test_of_the_pages_passes_on_the_config_above_it(block: Block, tmp_path: Path) -> None:
+    above = [config for config in CONFIGS if config.page == block.page and config.line < block.line][-1]
+    results = list(run(_policy(above, tmp_path), read(yaml.safe_load(block.text))))
+    assert results and [(result.name, result.problems) for result in results if result.problems] == []
+
+
+@pytest.mark.parametrize("block", of_kind("jobs"), ids=ids)
+def test_every_command_of_a_ci_snippet_exists(block: Block) -> None:
+    (job,) = yaml.safe_load(block.text)["jobs"].values()
+    commands = [step["run"].split() for step in job["steps"] if "run" in step]
+    assert {words[0] for words in commands} == {"pip", "pointsman"}
+    for words in commands:
+        if words[0] == "pointsman":
+            check_command(words[1:])
 
 
 @pytest.mark.parametrize("block", blocks("json"), ids=ids)
@@ -50,7 +81,7 @@ def test_every_json_of_the_pages_is_json(block: Block) -> None:
 
 
 def test_the_readme_config_is_short_and_valid_without_a_warning() -> None:
-    (config,) = blocks("yaml", "README.md")
+    config = blocks("yaml", "README.md")[0]
     assert len(config.text.splitlines()) <= 15
     env = {"OPENAI_API_KEY": DUMMY, "ANTHROPIC_API_KEY": DUMMY, "POINTSMAN_KEY": DUMMY}
     assert load_text(config.text, config.id, env).warnings == ()
@@ -69,7 +100,7 @@ def readme_router(lab: Lab, start_router: Callable[..., Router]) -> Router:
     """A worker with the config of the README, its providers played by the lab."""
     from gateway_lab import deployment, provider
 
-    (block,) = blocks("yaml", "README.md")
+    block = blocks("yaml", "README.md")[0]
     config = yaml.safe_load(block.text)
     played = {name: provider(lab, name) for name in config["providers"]}
     deployments = {name: deployment(given["provider"], "m") for name, given in config["deployments"].items()}

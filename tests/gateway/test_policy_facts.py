@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from gateway_raw import Wire, ask, chat_body, post
 from gateway_router import Router, until
 
 from pointsman.core.facts import BY_DEPLOYMENT, FACTS
+from pointsman.dialects.traits import language_of, looks_like_code
 
 PIXEL = "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
 # A condition that always can be asked and is never true, so that the route itself decides.
@@ -158,3 +160,19 @@ def test_load_counts_what_is_being_answered(router: Router) -> None:
 
 def test_every_fact_is_looked_at_here(router: Router) -> None:
     assert set(facts(router)) == set(FACTS)
+
+
+TEDIOUS = ("\n", " ", "a", "\t\n", "a(", "{ ", "def ", "</a", ";\n", "(a", "é", "=", "```"[:2], "import\n", "# ", "::")
+
+
+@pytest.mark.parametrize("piece", TEDIOUS, ids=repr)
+def test_looking_at_a_text_takes_time_in_proportion_to_it(piece: str) -> None:
+    """One request must not hold up the others of its worker, whatever is in it."""
+    text = (piece * 8_000)[:8_000] + "x"
+    took_s = []
+    for _ in range(3):
+        began_s = time.perf_counter()
+        looks_like_code(text)
+        language_of(text)
+        took_s.append(time.perf_counter() - began_s)
+    assert min(took_s) < 0.03

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pointsman.cli.ledger import DATA, WIDTH, Data, fail, ledger, print_json
-from pointsman.control.figures import bar, clean, dollars, milliseconds, told
+from pointsman.control.figures import bar, clean, dollars, judged, milliseconds, told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,6 +83,10 @@ def _show(made: Explanation) -> None:
                 console.print(f"  {clean(a['deployment'])}: {clean(a['message'])}", markup=False, soft_wrap=True)
     for name, text in told(made.request).items():
         console.print(f"{name:10} {text}", markup=False, soft_wrap=True)
+    for given in made.feedback:
+        about, score, who, words = judged(given)
+        line = f"{'feedback':10} {score} for this {about}, {who}, {_when(given)}"
+        console.print(line + (f": {words}" if words else ""), markup=False, soft_wrap=True)
 
 
 def _when(row: dict[str, Any]) -> str:

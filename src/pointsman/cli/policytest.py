@@ -73,15 +73,9 @@ def _tests(file: Path) -> PolicyTests:
     from pointsman.lab.policytest import read
 
     try:
-        document = parse(read_text(file), str(file))
+        return read(parse(read_text(file), str(file)))
     except ConfigError as error:
         fail("\n".join(map(str, error.problems)), 2)
-    if document.problems:
-        fail("\n".join(map(str, document.problems)), 2)
-    try:
-        return read(document.data)
-    except ValueError as error:
-        fail(f"{file}: {error}", 2)
 
 
 def _show(result: Result) -> None:

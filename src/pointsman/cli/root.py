@@ -10,11 +10,13 @@ from pointsman import __version__
 from pointsman.cli.check import check
 from pointsman.cli.config import config_app
 from pointsman.cli.explain import explain
+from pointsman.cli.import_config import import_app
 from pointsman.cli.mock import mock
 from pointsman.cli.models import models
 from pointsman.cli.policytest import policy_test
 from pointsman.cli.route import route
 from pointsman.cli.serve import serve
+from pointsman.cli.status import status
 from pointsman.cli.tail import tail
 from pointsman.cli.usage import usage
 
@@ -26,10 +28,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, check, route, models, usage, explain, tail, mock):
+for command in (serve, check, route, models, status, usage, explain, tail, mock):
     app.command()(command)
 app.command("test")(policy_test)
 app.add_typer(config_app, name="config")
+app.add_typer(import_app, name="import")
 
 
 def _version(wanted: bool) -> None:

@@ -12,7 +12,7 @@ from pointsman.cli.policytest import policy_of
 
 if TYPE_CHECKING:
     from pointsman.lab.offline import Answered
-    from pointsman.lab.situation import Measured, Word
+    from pointsman.lab.situation import Caller, Measured, Word
 
 STATE = "What is so, of a deployment or provider: NAME=down|cooling|probing, or NAME=4000 for its p95 TTFT in ms."
 
@@ -31,16 +31,14 @@ def route(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show where a request would go, and why, without calling anyone. Exit code 0: somebody could answer, 1: nobody."""
-    import msgspec
-
     from pointsman.dialects.base import WireError
     from pointsman.lab.offline import Given, Offline
     from pointsman.lab.policytest import body_of
-    from pointsman.lab.situation import Caller, states_of
+    from pointsman.lab.situation import states_of
 
     policy = policy_of(config)
     try:
-        who = msgspec.convert(_pairs(caller), Caller)
+        who = _caller(caller)
         states = states_of(policy, {name: _measured(value) for name, value in _pairs(state).items()})
         headers = {name.lower(): value.encode() for name, value in _pairs(header).items()}
         given = Given(states=states, caller=who.to_key(), headers=headers, seed=min(seed, 1.0 - 1e-9))
@@ -56,6 +54,20 @@ def route(
     else:
         _show(answered)
     raise typer.Exit(0 if answered.plan.order else 1)
+
+
+def _caller(texts: list[str]) -> Caller:
+    import msgspec
+
+    from pointsman.config.plain import plainly
+    from pointsman.lab.situation import Caller
+
+    try:
+        return msgspec.convert(_pairs(texts), Caller)
+    except msgspec.ValidationError as error:
+        path, _ = plainly(error)
+        names = ", ".join(Caller.__struct_fields__)
+        raise ValueError(f'--caller: "{path[-1]}" is none of {names}') from None
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:
@@ -75,7 +87,9 @@ def _measured(text: str) -> Word | Measured:
     from pointsman.lab.situation import Measured, Word
 
     try:
-        return Measured(ttft_ms_p95=float(text))
+        ms = float(text)
+        if 0.0 < ms < 1e9:
+            return Measured(ttft_ms_p95=ms)
     except ValueError:
         pass
     try:

@@ -19,18 +19,18 @@ def usage(
     by: Annotated[
         list[str] | None,
         typer.Option(
-            "--by", help="Group by route, model, provider, deployment, key, team, day, outcome ...; up to two."
+            "--by", help="Group by route, model, provider, deployment, key, team, day, outcome, arm ...; up to two."
         ),
     ] = None,
     since: Annotated[str, typer.Option("--since", help="From when: 24h, 7d, 4w, or a date (UTC).")] = "30d",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with exact figures.")] = False,
     data: Data = DATA,
 ) -> None:
-    """Show requests, tokens, cost, errors and time to first token, by group."""
+    """Show requests, tokens, cost, errors, time to first token and feedback, by group."""
     import time
 
     from pointsman.control.period import since_ms
-    from pointsman.control.reports import group_names, usage_report
+    from pointsman.control.reports import group_names, usage_of, usage_report
     from pointsman.stores.ledger import UsageQuery
 
     try:
@@ -42,13 +42,17 @@ def usage(
     except ValueError as error:
         fail(f"--since {since}: {error}.", 2)
     with ledger(data) as reader:
-        rows, total = reader.usage(UsageQuery(by=groups, since_ms=start_ms))
+        found = usage_of(reader, UsageQuery(by=groups, since_ms=start_ms))
     if as_json:
-        print_json(usage_report(groups, start_ms, rows, total))
-    elif not total.requests:
-        typer.echo(f"No requests in {data} since {since}.")
+        print_json(usage_report(found))
+        return
+    if found.total.requests:
+        _show(groups, found.rows, found.total)
     else:
-        _show(groups, rows, total)
+        typer.echo(f"No requests in {data} since {since}.")
+    if found.feedback.unmatched:
+        given, lost = found.feedback.given, found.feedback.unmatched
+        typer.echo(f"Feedback: {lost} of {given} given since then name no request or session that is in the ledger.")
 
 
 def _show(groups: tuple[str, ...], rows: list[UsageRow], total: UsageRow) -> None:
@@ -83,6 +87,10 @@ def _ttft(row: UsageRow) -> str:
     return "-" if p50 is None or p95 is None else f"{round(p50 / 1000)} / {round(p95 / 1000)}"
 
 
+def _feedback(row: UsageRow) -> str:
+    return "-" if row.feedback is None else f"{row.feedback:.2f} / {count(row.feedback_count)}"
+
+
 def _some(value: int, text: str) -> str:
     return text if value else "-"
 
@@ -98,4 +106,5 @@ _COLUMNS = (
     _Column("errors", lambda r: _some(r.errors, count(r.errors))),
     _Column("fail-\nover", lambda r: _some(r.failovers, count(r.failovers)), always=False),
     _Column("ttft in ms\np50 / p95", _ttft),
+    _Column("feedback\nmean / n", _feedback, always=False),
 )

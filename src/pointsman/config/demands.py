@@ -72,7 +72,9 @@ def _check_floor(build: Build, route: Route, spot: Spot, deployments: Mapping[st
     bounds = route.bounds or Bounds()
     if bounds.quality_min is None or "quality_min" in bounds.relax:
         return
-    best = {name: max(deployments[name].quality.values(), default=1.0) for name in route.candidates if name in deployments}
+    best = {
+        name: max(deployments[name].quality.values(), default=1.0) for name in route.candidates if name in deployments
+    }
     low = {name: quality for name, quality in best.items() if quality < bounds.quality_min}
     inherited = spot.inherits("candidates")
     if inherited and low and len(low) == len(best):
@@ -81,7 +83,9 @@ def _check_floor(build: Build, route: Route, spot: Spot, deployments: Mapping[st
     for at, name in [] if inherited else _candidates(build, spot, route.candidates):
         if name in low:
             shown = build.document.shown(at, name)
-            said = f"{shown} can never answer: its quality is {low[name]:g}, and quality_floor is {bounds.quality_min:g}."
+            said = (
+                f"{shown} can never answer: its quality is {low[name]:g}, and quality_floor is {bounds.quality_min:g}."
+            )
             build.problem(at, said)
 
 

@@ -36,7 +36,7 @@ from pointsman.control.html import STYLE
 from pointsman.control.measures import gather, scrape
 from pointsman.control.period import since_ms
 from pointsman.control.pump import Counts
-from pointsman.control.reports import group_names, usage_report
+from pointsman.control.reports import group_names, usage_of, usage_report
 from pointsman.core.policy import Policy
 from pointsman.stores.ledger import LedgerError, LedgerMissing, UsageQuery, UsageRow
 from pointsman.stores.sqlite import FILE, SqliteReader
@@ -126,7 +126,7 @@ class Admin:
         by = group_names(request.query_params.getlist("by") or ["route"])
         start_ms = _since(request.query_params.get("since", DEFAULT_SINCE))
         with self._reader() as reader:
-            return _json(usage_report(by, start_ms, *reader.usage(UsageQuery(by=by, since_ms=start_ms))))
+            return _json(usage_report(usage_of(reader, UsageQuery(by=by, since_ms=start_ms))))
 
     def decision(self, request: Request) -> Response:
         """Return why a request went where it went."""

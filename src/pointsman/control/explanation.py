@@ -24,6 +24,7 @@ class Explanation(msgspec.Struct, frozen=True):
     attempts: list[dict[str, Any]]
     request: dict[str, Any]
     seed: str
+    feedback: list[dict[str, Any]]
 
 
 def explain(entry: Entry) -> Explanation:
@@ -37,6 +38,7 @@ def explain(entry: Entry) -> Explanation:
         attempts=entry.attempts,
         request=row,
         seed=repr(decision.snapshot.seed) if decision is not None else "",
+        feedback=entry.feedback,
     )
 
 

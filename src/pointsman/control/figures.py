@@ -53,6 +53,15 @@ def bar(attempt: dict[str, Any], total_us: int) -> str:
     return " " * start + "─" * (first - start) + "━" * (end - first)
 
 
+def judged(feedback: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Return what a feedback row says: what it is about, its score, who gave it, and the words, each part named."""
+    score = "-" if feedback["score"] is None else f"{feedback['score']:.2f}"
+    parts = [f"{name}: {feedback[name]}" for name in ("label", "comment", "correction") if feedback[name]]
+    who = " · ".join(filter(None, (feedback["source"], feedback["key"])))
+    about = "request" if feedback["request_id"] else "session"
+    return about, " ".join(filter(None, (score, feedback["thumbs"]))), clean(who), clean("; ".join(parts))
+
+
 def told(row: dict[str, Any]) -> dict[str, str]:
     """Return what a request row says, in words, by topic; what is empty is left out."""
     price = f", price {row['price_version']}" if row["price_version"] else ""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from pointsman.control.explanation import REASONS, Candidate, Explanation
-from pointsman.control.figures import bar, clean, count, dollars, milliseconds, money, told
+from pointsman.control.figures import bar, clean, count, dollars, judged, milliseconds, money, told
 from pointsman.control.html import Child, Html, el, join, page, table
 from pointsman.core.policy import Policy
 from pointsman.observe.metrics import BREAKER_VALUES
@@ -67,6 +67,7 @@ def explain_page(made: Explanation) -> str:
         _candidates(made.candidates),
         el("h2", "Attempts"),
         _attempts(made),
+        *([el("h2", "Feedback"), _feedback(made.feedback)] if made.feedback else []),
         el("h2", "Figures"),
         el("dl", *figures),
     )
@@ -104,7 +105,7 @@ def _cards(s: Status) -> Html:
     cost = money(t.measured_nano + t.estimated_nano)
     parts = [f"{money(t.estimated_nano)} of it estimated"] if t.estimated_nano else []
     parts += [f"+{count(t.unpriced)} unpriced"] if t.unpriced else []
-    cards = (
+    cards = [
         ("requests", count(t.requests), f"in {s.since}"),
         ("errors", count(t.errors), _share(t.errors, t.requests)),
         ("failed over", count(t.failovers), _share(t.failovers, t.requests)),
@@ -112,7 +113,9 @@ def _cards(s: Status) -> Html:
         ("tokens in", count(t.input_tokens), f"{_share(t.cached_tokens, t.input_tokens)} from cache"),
         ("tokens out", count(t.output_tokens), ""),
         ("cost", cost, ", ".join(parts)),
-    )
+    ]
+    if t.feedback is not None:
+        cards.append(("feedback", f"{t.feedback:.2f}", f"mean of {count(t.feedback_count)}"))
     return el(
         "div",
         *[
@@ -229,3 +232,8 @@ def _attempts(made: Explanation) -> Html:
     ]
     head = (">n", "deployment", "time line", ">ttft", ">total", "outcome", ">status", ">charge", "message")
     return table(head, rows, "Nothing was sent.")
+
+
+def _feedback(given: list[dict[str, Any]]) -> Html:
+    rows: list[tuple[Child, ...]] = [(_moment(each["at_ms"]), *judged(each)) for each in given]
+    return table(("at (UTC)", "about", "score", "from", "words"), rows, "None.")

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from pointsman.stores.ledger import GROUPS, MOST_GROUPS, UsageRow
+from pointsman.stores.ledger import GROUPS, MOST_GROUPS, FeedbackCounts, Reader, UsageQuery, UsageRow
 
 
 def group_names(given: list[str]) -> tuple[str, ...]:
@@ -20,11 +20,33 @@ def group_names(given: list[str]) -> tuple[str, ...]:
     return names
 
 
-def usage_report(by: tuple[str, ...], since_ms: int, rows: list[UsageRow], total: UsageRow) -> dict[str, Any]:
-    """Return sums as one object: charges in nano-dollars, times in microseconds, exact."""
+class Usage(msgspec.Struct, frozen=True):
+    """Hold the answer to a query: groups, total, and what feedback was given since then."""
+
+    query: UsageQuery
+    rows: list[UsageRow]
+    total: UsageRow
+    feedback: FeedbackCounts
+
+
+def usage_of(reader: Reader, query: UsageQuery) -> Usage:
+    """Return what a ledger says to a query. Raise LedgerError."""
+    rows, total = reader.usage(query)
+    return Usage(query, rows, total, reader.feedback_counts(query.since_ms))
+
+
+def usage_report(usage: Usage) -> dict[str, Any]:
+    """Return sums as one object: charges in nano-dollars, times in microseconds, exact; scores from 0 to 1."""
+    by = usage.query.by
 
     def plain(row: UsageRow) -> dict[str, Any]:
         values: dict[str, Any] = msgspec.to_builtins(row)
         return dict(zip(by, values.pop("group"), strict=False)) | values
 
-    return {"since_ms": since_ms, "by": by, "groups": [plain(row) for row in rows], "total": plain(total)}
+    return {
+        "since_ms": usage.query.since_ms,
+        "by": by,
+        "groups": [plain(row) for row in usage.rows],
+        "total": plain(usage.total),
+        "feedback": msgspec.to_builtins(usage.feedback),
+    }

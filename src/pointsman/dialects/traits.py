@@ -33,7 +33,7 @@ _messages = msgspec.json.Decoder(list[_Message], strict=False).decode
 
 # Words of source code and of asking for it; two different ones, or one block of it, make it code.
 _FENCE = re.compile(
-    r"```|^\s*(?:def|class|import|from|func|fn|public|private|static|package|#include|SELECT)\b.*[:{;(]", re.M
+    r"```|^[ \t]*(?:def|class|import|from|func|fn|public|private|static|package|#include|SELECT)\b.*[:{;(]", re.M
 )
 _CODE_WORDS = re.compile(
     r"\b(python|javascript|typescript|java|golang|rust|c\+\+|sql|regex|bash|kotlin|swift|php|html|css|json|yaml|dockerfile"
@@ -41,7 +41,7 @@ _CODE_WORDS = re.compile(
     r"|null pointer|exception|codebase|pull request|linter|algorithm)\b",
     re.I,
 )
-_CODE_MARKS = re.compile(r"[{};]\s*$|=>|->|::|\w+\(\w*\)|</\w+>|==|!=|\+=", re.M)
+_CODE_MARKS = re.compile(r"[{};]\s*$|=>|->|::|\w\(\w*\)|</\w+>|==|!=|\+=", re.M)
 MOST_PROSE_MARKS = 3
 
 # First code point -> language, for scripts that one language mostly writes.

@@ -219,6 +219,11 @@ def health(worker: Worker, edge: Edge, incoming: Incoming) -> None:
     reply(edge, 200, told | ({"plugins": plugins} if plugins else {}))
 
 
+def deployments(worker: Worker, edge: Edge, incoming: Incoming) -> None:
+    """Answer GET /v1/health/deployments: how each deployment stands in the eyes of this worker; no provider is called."""
+    reply(edge, 200, worker.standings())
+
+
 def metrics(worker: Worker, edge: Edge, incoming: Incoming) -> None:
     """Answer GET /metrics with the counters of all workers."""
     edge.answer(response(200, worker.scrape(), kind="text/plain; version=0.0.4; charset=utf-8", close=incoming.close))
@@ -239,6 +244,7 @@ ROUTES: dict[tuple[bytes, str], Handler] = {
     (b"GET", "/livez"): livez,
     (b"GET", "/readyz"): readyz,
     (b"GET", "/health"): health,
+    (b"GET", "/health/deployments"): deployments,
     (b"GET", "/metrics"): metrics,
     (b"GET", "/"): root,
 }

@@ -63,9 +63,7 @@ class Acknowledgement:
         """Say that it is not kept."""
         message = f"the feedback cannot be kept: {error.args[-1]}"
         worker, incoming = self._worker, self._incoming
-        self._edge.answer(
-            worker.refusal(503, message, "ledger_unavailable", incoming=incoming, close=incoming.close)
-        )
+        self._edge.answer(worker.refusal(503, message, "ledger_unavailable", incoming=incoming, close=incoming.close))
 
 
 def feedback(worker: Worker, edge: Edge, incoming: Incoming) -> None:
@@ -131,4 +129,3 @@ def _unknown(name: str) -> str:
     from pointsman.config.problem import nearest, short  # rarely needed
 
     return f"unknown member `{short(name)}`. {nearest(name, Given.__struct_fields__)}"
-

@@ -16,6 +16,7 @@ from pointsman.core.ids import request_id
 from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.routing import Surroundings
 from pointsman.core.sketch import Sketch
+from pointsman.core.standing import Standing, standing_of
 from pointsman.gateway.affinity import Affinity
 from pointsman.gateway.kept import Answers
 from pointsman.gateway.measured import Measured
@@ -183,6 +184,12 @@ class Live:
     def _at(self, world: World, deployment: int) -> int:
         """Return where the state of a World's deployment stands now; -1: the deployment is gone."""
         return deployment if world is self.world else self._index.get(world.endpoints[deployment].place, -1)
+
+    def standings(self) -> list[Standing]:
+        """Return how every deployment stands now."""
+        now_ms = self.clock.now_ms()
+        deployments = zip(self.world.policy.deployments, self.states, strict=True)
+        return [standing_of(one.name, one.provider, state, now_ms) for one, state in deployments]
 
     def health(self) -> dict[str, str]:
         """Return each deployment's breaker state by name."""

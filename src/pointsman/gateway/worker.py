@@ -22,6 +22,7 @@ from pointsman.config import transport
 from pointsman.config.transport import Frames
 from pointsman.core.keys import digest
 from pointsman.core.policy import Policy
+from pointsman.core.standing import Standings
 from pointsman.gateway.answers import Refused, refusal
 from pointsman.gateway.books import Books
 from pointsman.gateway.edge import Edge, Incoming, Work
@@ -232,17 +233,28 @@ class Worker:
         """Write our counters for the other workers and the control process."""
         asyncio.get_running_loop().call_later(PUBLISH_S, self._publish)
         self.live.refresh()
+        self._replace(f"standing-{self._number}.msgpack", msgspec.msgpack.encode(self.standings()))
         data = msgspec.msgpack.encode(self._own_metrics())
         if data == self._published:
             return
-        path = self._data / "run" / f"metrics-{self._number}.msgpack"
+        if self._replace(f"metrics-{self._number}.msgpack", data):
+            self._published = data
+
+    def standings(self) -> Standings:
+        """Return how every deployment stands in the eyes of this worker."""
+        live = self.live
+        return Standings(live.clock.wall_ms(), self._number, live.world.version, live.standings())
+
+    def _replace(self, name: str, data: bytes) -> bool:
+        """Put a file in place of its predecessor; on False what others read is a little older, and no request is affected."""
+        path = self._data / "run" / name
         try:
             fresh = path.with_suffix(".new")
             fresh.write_bytes(data)
             fresh.replace(path)
         except OSError:
-            return  # a scrape is then a little older; requests are not affected
-        self._published = data
+            return False
+        return True
 
 
 async def serve(worker: Worker) -> None:

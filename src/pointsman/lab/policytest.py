@@ -10,6 +10,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, structs
 
+from pointsman.config.document import Document
+from pointsman.config.plain import plainly
+from pointsman.config.problem import ConfigError, Problem, dotted
 from pointsman.core.explain import REASONS
 from pointsman.core.policy import Policy
 from pointsman.core.pricing import NANO_PER_USD
@@ -85,12 +88,26 @@ class PolicyTests(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     config: str | None = None
 
 
-def read(data: Any) -> PolicyTests:
-    """Return the tests of a YAML document's data. Raise ValueError that says where and what is wrong."""
+def names_of(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Return the names of a struct's members as a file writes them."""
+    return struct.__struct_encode_fields__
+
+
+_FIELDS = tuple(
+    sorted({field for one in (PolicyTests, Case, Expect, Caller, Measured, Priced) for field in names_of(one)})
+)
+
+
+def read(document: Document) -> PolicyTests:
+    """Return the tests of a YAML document. Raise ConfigError that says in which line what is wrong."""
+    if document.problems:
+        raise ConfigError(document.problems)
     try:
-        return msgspec.convert(data, PolicyTests, strict=True)
+        return msgspec.convert(document.data, PolicyTests, strict=True)
     except msgspec.ValidationError as error:
-        raise ValueError(str(error).replace("`$.", "`").replace("Object", "It")) from None
+        path, message = plainly(error, _FIELDS)
+        line, column = document.mark(path, key=True)
+        raise ConfigError([Problem(document.file, line, column, dotted(path), message)]) from None
 
 
 def run(policy: Policy, tests: PolicyTests) -> Iterator[Result]:

@@ -75,6 +75,8 @@ def _folded(state: State, said: Word | Measured) -> State:
         state = structs.replace(state, ejections=1, open_until_ms=NOW_MS + FAR_MS, why="unreachable")
     elif word == "cooling":
         state = structs.replace(state, cool_until_ms=NOW_MS + FAR_MS, why="rate_limited")
+    elif word == "up":
+        state = structs.replace(state, ejections=0, open_until_ms=0.0, cool_until_ms=0.0, probe_until_ms=0.0, why="")
     elif word == "probing":
         state = structs.replace(state, ejections=1, probe_until_ms=NOW_MS + FAR_MS, why="unreachable")
     if isinstance(said, str):

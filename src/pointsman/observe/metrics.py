@@ -121,7 +121,16 @@ def merge(parts: Iterable[Metrics]) -> tuple[Metrics, int]:
     total, workers = Metrics(), 0
     for part in parts:
         workers += 1
-        for name in ("requests", "refused", "attempts", "unpriced", "config", "plugin_failures", "degraded", "feedback"):
+        for name in (
+            "requests",
+            "refused",
+            "attempts",
+            "unpriced",
+            "config",
+            "plugin_failures",
+            "degraded",
+            "feedback",
+        ):
             mine = getattr(total, name)
             for key, value in getattr(part, name).items():
                 mine[key] = mine.get(key, 0) + value

@@ -18,6 +18,8 @@ from pointsman.core.entry import FORMAT
 from pointsman.stores import sqlite_feedback
 from pointsman.stores import sqlite_schema as sql
 from pointsman.stores.ledger import (
+    GROUPS,
+    NO_ERROR,
     Batch,
     Entry,
     FeedbackCounts,
@@ -105,7 +107,10 @@ class SqliteReader:
         with _told(path):
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
             try:
-                _check(self._db, path)
+                if _check(self._db, path) < len(sql.MIGRATIONS):
+                    raise LedgerError(
+                        f"{path} is of an older version of pointsman: `pointsman serve` brings it up to date"
+                    )
             except BaseException:
                 self._db.close()
                 raise
@@ -125,10 +130,11 @@ class SqliteReader:
 
     def usage(self, query: UsageQuery) -> tuple[list[UsageRow], UsageRow]:
         """Return the groups and the total over all rows, those beyond `query.most` included."""
-        asked = {"since": query.since_ms, "most": query.most}
-        groups = self._all(sql.usage_sql(query), asked)
-        total = self._all(sql.TOTAL_SQL, asked)
-        return [_usage_row(tuple(row), len(query.by)) for row in groups], _usage_row(tuple(total[0]), 0)
+        statement = sql.usage_sql(query)
+        groups = self._all(statement, (*NO_ERROR, query.since_ms, query.most))
+        [total] = self._all(sql.TOTAL_SQL, (*NO_ERROR, query.since_ms))
+        scores = self._scores(query, {tuple(row)[: len(query.by)] for row in groups})
+        return [_usage_row(tuple(row), len(query.by), scores) for row in groups], _usage_row(tuple(total), 0, scores)
 
     def feedback_counts(self, since_ms: int) -> FeedbackCounts:
         """Return how many feedbacks were given since then, and how many of them name nothing that is here."""
@@ -165,11 +171,29 @@ class SqliteReader:
             return [dict(row) for row in self._all(sql.AFTER, (after, count))]
         return [dict(row) for row in reversed(self._all(sql.RECENT, (count,)))]
 
+    def _scores(self, query: UsageQuery, groups: set[tuple[Any, ...]]) -> Scores:
+        """Return the scores of these groups and of the total."""
+        columns = [GROUPS[name] for name in query.by]
+        found = self._rows(sqlite_feedback.scores_sql(columns), {"since": query.since_ms})
+        scores: Scores = {}
+        with _told(self._path):
+            for whole, *group, score, judged in found:
+                key = () if whole else tuple(group)
+                if whole or key in groups:
+                    scores[key] = score or 0.0, judged
+        return scores
+
     def _all(self, statement: str, values: tuple[object, ...] | Mapping[str, object]) -> list[sqlite3.Row]:
+        found = self._rows(statement, values)
+        with _told(self._path):
+            return found.fetchall()
+
+    def _rows(self, statement: str, values: tuple[object, ...] | Mapping[str, object]) -> sqlite3.Cursor:
+        """Return the rows as they are found; both finding and fetching them stand under the limit."""
         until_s = time.monotonic() + self._limit_s
         self._db.set_progress_handler(lambda: time.monotonic() > until_s, STEPS_PER_CHECK)
         with _told(self._path):
-            return self._db.execute(statement, values).fetchall()
+            return self._db.execute(statement, values)
 
 
 class _Percentiles:
@@ -189,11 +213,16 @@ class _Percentiles:
         return f"{values[(len(values) - 1) * 50 // 100]},{values[(len(values) - 1) * 95 // 100]}"
 
 
-def _usage_row(row: tuple[Any, ...], groups: int) -> UsageRow:
-    *sums, percentiles, judged, score = row[groups:]
-    times = map(int, percentiles.split(",")) if percentiles else (None, None)
-    mean = score / judged if judged else None
-    return UsageRow(tuple(map(str, row[:groups])), *[value or 0 for value in sums], *times, mean, judged or 0)
+Scores = dict[tuple[Any, ...], tuple[float, int]]  # by group, () for the total: sum of the last scores, and how many
+
+
+def _usage_row(row: tuple[Any, ...], groups: int, scores: Scores) -> UsageRow:
+    group = row[:groups]
+    sums: list[Any] = [value or 0 for value in row[groups:-1]]
+    sums += map(int, row[-1].split(",")) if row[-1] else (None, None)
+    score, judged = scores.get(group, (0.0, 0))
+    sums += (score / judged, judged) if judged else (None, 0)
+    return UsageRow(tuple(map(str, group)), *sums)
 
 
 def _decision(format: int, blob: bytes) -> Decision | None:

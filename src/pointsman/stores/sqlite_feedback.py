@@ -24,12 +24,16 @@ _REQUEST = f"""COALESCE(
 _IN_SESSION = f"r.session = f.session AND r.session <> '' AND r.key = f.key AND r.at_ms <= f.at_ms AND {_TENANT}"
 
 # The score that was given last for each request, and for each session. What is about requests since then is itself younger.
+# LIMIT -1 keeps the query inside from being merged into the one around it, where each use would look the request up again.
 _SCORED = "score IS NOT NULL AND at_ms >= :since"
 _LAST_OF_REQUESTS = f"""
-    SELECT request, score FROM (
-        SELECT request, score, ROW_NUMBER() OVER (PARTITION BY request ORDER BY at_ms DESC, seq DESC) AS place
-        FROM (SELECT f.seq, f.at_ms, f.score, {_REQUEST} AS request FROM feedback f WHERE {_SCORED} AND request_id <> '')
-    ) WHERE place = 1 AND request IS NOT NULL"""  # noqa: S608
+    SELECT seq, request, score FROM (
+        SELECT seq, request, score, ROW_NUMBER() OVER (PARTITION BY request ORDER BY at_ms DESC, seq DESC) AS place
+        FROM (
+            SELECT f.seq, f.at_ms, f.score, {_REQUEST} AS request
+            FROM feedback f WHERE {_SCORED} AND request_id <> '' LIMIT -1
+        ) WHERE request IS NOT NULL
+    ) WHERE place = 1"""  # noqa: S608
 _LAST_OF_SESSIONS = f"""
     SELECT * FROM (
         SELECT *, ROW_NUMBER() OVER (
@@ -39,18 +43,23 @@ _LAST_OF_SESSIONS = f"""
 
 
 def scores_sql(columns: Sequence[str]) -> str:
-    """Return the statement of count and sum of the last scores by columns of requests; parameter `since`. A session that was
-    judged counts once in each group that it has requests in."""
+    """Return the statement of the last scores by columns of requests; parameter `since`. Each row is 0, the group, sum and
+    count; in the last one, which is over all, 1 stands in front. A session that was judged counts once in each group that
+    it has requests in, and once over all."""
+    names = "".join(f"{column}, " for column in columns)
     named = "".join(f"r.{column} AS {column}, " for column in columns)
-    grouped = f"GROUP BY {', '.join(columns)}" if columns else ""
+    none = "NULL, " * len(columns)
     return f"""
-        SELECT {"".join(f"{column}, " for column in columns)} COUNT(*) AS judged, SUM(score) AS total FROM (
-            SELECT {named} 0, f.score AS score FROM ({_LAST_OF_REQUESTS}) f
+        WITH judged AS (
+            SELECT {named} f.seq AS judgement, f.score AS score FROM ({_LAST_OF_REQUESTS}) f
             CROSS JOIN requests r ON r.seq = f.request WHERE r.at_ms >= :since
             UNION ALL
             SELECT DISTINCT {named} f.seq, f.score FROM ({_LAST_OF_SESSIONS}) f
             CROSS JOIN requests r ON {_IN_SESSION} WHERE r.at_ms >= :since
-        ) {grouped}"""  # noqa: S608  names of columns only
+        )
+        SELECT 0, {names} SUM(score), COUNT(*) FROM judged GROUP BY {names} NULL
+        UNION ALL
+        SELECT 1, {none} SUM(score), COUNT(*) FROM (SELECT DISTINCT judgement, score FROM judged)"""  # noqa: S608  columns
 
 
 COUNTS_SQL = f"""

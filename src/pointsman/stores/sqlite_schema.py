@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pointsman.stores.ledger import ATTEMPT_COLUMNS, FEEDBACK_COLUMNS, GROUPS, NO_ERROR, REQUEST_COLUMNS, UsageQuery
-from pointsman.stores.sqlite_feedback import scores_sql
 
 APPLICATION_ID = 0x504D4C47  # "PMLG", so that any other SQLite file is refused
 
@@ -173,23 +172,21 @@ SELECT_DECISION = "SELECT format, blob FROM decisions WHERE request_id = ?"
 RECENT = "SELECT * FROM requests ORDER BY seq DESC LIMIT ?"
 AFTER = "SELECT * FROM requests WHERE seq > ? ORDER BY seq LIMIT ?"
 
-_SUMS = f"""
+_SUMS = """
     COUNT(*), SUM(input_tokens), SUM(output_tokens), SUM(cache_read_tokens),
     SUM(CASE WHEN charge_state = 'measured' THEN charge_nano END),
     SUM(CASE WHEN charge_state = 'estimated' THEN charge_nano END),
-    SUM(charge_nano IS NULL), SUM(outcome NOT IN {NO_ERROR}),
+    SUM(charge_nano IS NULL), SUM(outcome NOT IN (?, ?, ?)),
     SUM(attempts > 1 AND deployment <> planned AND planned <> ''), SUM(recovered), percentiles(ttft_us)
-    FROM requests WHERE at_ms >= :since"""  # noqa: S608  constants of ours
+    FROM requests WHERE at_ms >= ?"""
+assert _SUMS.count("?") == len(NO_ERROR) + 1
 
 
 def usage_sql(query: UsageQuery) -> str:
-    """Return the statement of a query's groups; parameters `since` and `most`. Only column names of GROUPS get into it;
-    KeyError for any other."""
-    columns = [GROUPS[name] for name in query.by]
-    names, numbers = ", ".join(columns), ", ".join(str(i + 1) for i in range(len(columns)))
-    order = f"ORDER BY {len(columns) + 1} DESC, {numbers}"
-    sums = f"SELECT {names}, {_SUMS} GROUP BY {numbers} {order} LIMIT :most"  # noqa: S608
-    return f"SELECT * FROM ({sums}) LEFT JOIN ({scores_sql(columns)}) USING ({names}) {order}"  # noqa: S608
+    """Return the statement of a query's groups. Only column names of GROUPS get into it; KeyError for any other."""
+    columns = ", ".join(GROUPS[name] for name in query.by)
+    numbers = ", ".join(str(i + 1) for i in range(len(query.by)))
+    return f"SELECT {columns}, {_SUMS} GROUP BY {numbers} ORDER BY {len(query.by) + 1} DESC, {numbers} LIMIT ?"
 
 
-TOTAL_SQL = f"SELECT * FROM (SELECT {_SUMS}), ({scores_sql([])})"  # noqa: S608
+TOTAL_SQL = "SELECT " + _SUMS

@@ -39,12 +39,8 @@ class Draft(msgspec.Struct):
         for name, known in self.providers.items():
             if known.settings == settings:
                 return name
-        like = settings.get("like", "")
-        name = fresh(like or stem, self.providers)
-        own = {k: v for k, v in settings.items() if not (k == "like" and name == like)}
+        name = fresh(settings.get("like") or stem, self.providers)
         self.providers[name] = Entry(settings, line)
-        if own != settings:
-            self.providers[name] = Entry(settings, line)
         return name
 
     def text(self, head: str, file: str) -> str:
@@ -112,6 +108,10 @@ def address(url: str) -> dict[str, Any]:
 def host_of(url: str) -> str:
     """Return host and port of a URL as the beginning of a name; "server" when it has none."""
     try:
-        return slug(urlsplit(url).netloc.rpartition("@")[2].replace(".", "-").replace(":", "-")) if "//" in url else "server"
+        return (
+            slug(urlsplit(url).netloc.rpartition("@")[2].replace(".", "-").replace(":", "-"))
+            if "//" in url
+            else "server"
+        )
     except ValueError:
         return "server"

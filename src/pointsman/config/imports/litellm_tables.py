@@ -55,9 +55,17 @@ PREFIXES: dict[str, Target] = {
     "custom_openai": Target(),
     "llamafile": Target(),
     "xinference": Target(),
+    "huggingface": Target(suffix="/v1"),  # an endpoint of one's own; their router wants other names of models
     "litellm_proxy": Target(key="LITELLM_PROXY_API_KEY"),
 }
-BY_MODEL = {"gpt-": "openai", "chatgpt-": "openai", "o1": "openai", "o3": "openai", "o4": "openai", "claude-": "anthropic"}
+BY_MODEL = {
+    "gpt-": "openai",
+    "chatgpt-": "openai",
+    "o1": "openai",
+    "o3": "openai",
+    "o4": "openai",
+    "claude-": "anthropic",
+}
 LOCAL_KEYS = {"ollama", "lmstudio", "vllm", ""}  # of ours, those that may go without a key
 NO_KEY = {"", "none", "null", "empty", "na", "n/a", "dummy", "not-needed", "no-key"}  # what people write for no key
 
@@ -75,7 +83,6 @@ UNSUPPORTED = {
     "databricks": "write the provider by hand: databricks needs its host under parameters.",
     "snowflake": "write the provider by hand: snowflake needs its account under parameters.",
     "cloudflare": "write the provider by hand: cloudflare needs its account under parameters.",
-    "huggingface": "the router of Hugging Face wants MODEL:PROVIDER; an endpoint of your own is dialect: openai with its base_url.",
     "text-completion-openai": "only chat completions are served.",
     "text-completion-codestral": "only chat completions are served.",
     "watsonx": _NO_WIRE,
@@ -239,7 +246,7 @@ LOST = {
     "completion_model": "clients name a route; there is no default.",
     "forward_client_headers_to_llm_api": "only openai-beta and traceparent are passed on.",
     "pass_through_endpoints": "there are no pass-through endpoints here.",
-    "key_management_system": "secrets come from variables or files: \"${NAME}\", {file: path}.",
+    "key_management_system": 'secrets come from variables or files: "${NAME}", {file: path}.',
     "model_alias_map": "write a route with the alias as its name.",
 }
 SECTIONS = {
