@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-from records import admitted, attempt, decided, policy, settled
+from records import admitted, attempt, decided, feedback, policy, settled
 from typer.testing import CliRunner, Result
 
 from pointsman.cli.root import app
 from pointsman.control.pump import Pump
 from pointsman.control.replay import Policies
-from pointsman.core.entry import Admitted, Settled, encode_records
+from pointsman.core.entry import Record, encode_records
 from pointsman.core.usage import NO_USAGE
 from pointsman.stores.journal import Journal
 from pointsman.stores.sqlite import FILE, SqliteWriter
@@ -25,7 +25,7 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "100"})
 
 
-def booked(data: Path, *records: Admitted | Settled, alive: bool = False) -> Journal:
+def booked(data: Path, *records: Record, alive: bool = False) -> Journal:
     journal = Journal(data / "journal", "i1", 1 << 20, 1 << 30)
     for record in records:
         journal.append(encode_records([record]))
@@ -197,3 +197,50 @@ def test_without_a_ledger_each_says_where_it_looked(tmp_path: Path, arguments: l
 def test_the_decision_is_that_of_the_records(data: Path) -> None:
     told = json.loads(run("explain", admitted(0).id, "--json", "--data", data).stdout)
     assert told["request"]["reason"] == decided().decision.reason and told["facts"]["input_tokens_estimated"] == 1_000
+
+
+@pytest.fixture
+def judged(data: Path) -> Path:
+    """Return the folder with two judged requests, one of them twice, and feedback for nothing."""
+    journal = Journal(data / "journal", "i2", 1 << 20, 1 << 30)
+    words = {"label": "tone", "comment": EVIL, "correction": "Hi!"}
+    given = (
+        feedback(0, id="a", score=1.0, source="reviewer"),
+        feedback(0, id="b", at_ms=feedback(0).at_ms + 1, score=0.25, thumbs="", **words),
+        feedback(5, id="c", request_id="moved", score=0.5, thumbs=""),
+        feedback(0, id="d", request_id="nothing"),
+    )
+    journal.append(encode_records(list(given)))
+    journal.close()
+    booked(data)
+    return data
+
+
+def test_usage_shows_feedback_where_there_is_any(data: Path, request: pytest.FixtureRequest) -> None:
+    arguments = ("usage", "--data", data, "--since", "2026-01-01", "--by", "deployment,outcome")
+    assert "feed" not in run(*arguments).output.lower()
+    request.getfixturevalue("judged")
+    lines = lines_of(run(*arguments))
+    text = "\n".join(lines)
+    assert "feed-" in text and re.search(r"total .*0\.38/2$", text, flags=re.M) and max(map(len, lines)) <= 100
+    assert re.search(r"large +ok .*0\.25/1$", text, flags=re.M) and re.search(r"recovered .* -$", text, flags=re.M)
+    assert "Feedback: 1 of 4 given since then name no request or session that is in the ledger." in text
+
+
+def test_usage_as_json_has_feedback_in_every_group(judged: Path) -> None:
+    told = json.loads(run("usage", "--data", judged, "--since", "2026-01-01", "--by", "arm", "--json").stdout)
+    assert [(row["feedback"], row["feedback_count"]) for row in (*told["groups"], told["total"])] == [(0.375, 2)] * 2
+    assert told["feedback"] == {"given": 4, "unmatched": 1}
+    later = json.loads(run("usage", "--data", judged, "--since", "2027-01-01", "--json").stdout)
+    assert (later["total"]["feedback"], later["feedback"]["given"]) == (None, 0)
+
+
+def test_explain_shows_the_feedback_of_a_request(judged: Path) -> None:
+    result = run("explain", "mine-0", "--data", judged)
+    [first, second] = [line for line in lines_of(result) if line.startswith("feedback")]
+    assert first.startswith("feedback   1.00 up for this request, reviewer · dev, 2026-11-18 ")
+    assert "0.25 for this request, user · dev" in second and "label: tone; comment: ?[31m<script>" in second
+    assert "\x1b" not in result.output and "correction: Hi!" in second
+    assert "feedback" not in run("explain", "mine-1", "--data", judged).output
+    told = json.loads(run("explain", "mine-0", "--json", "--data", judged).stdout)
+    assert [row["id"] for row in told["feedback"]] == ["a", "b"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from records import admitted, attempt, policy, settled
+from records import admitted, attempt, feedback, policy, settled
 
 from pointsman.control.admin import HEADERS, Admin
 from pointsman.control.html import el, join, table
@@ -82,6 +82,14 @@ def data(tmp_path: Path) -> Path:
     for n in range(60):
         end = settled(n, bad, attempt(started_ms=950.0)) if n == 59 else settled(n)
         journal.append(encode_records([admitted(n, asked_model=EVIL, client_id=EVIL, caller=(EVIL, "", "", "")), end]))
+    evil = {"caller": (EVIL, "", "", ""), "label": EVIL, "comment": EVIL, "correction": EVIL, "source": EVIL}
+    journal.append(encode_records([feedback(59, score=0.25, **evil), feedback(58, score=None, **evil)]))
+    journal.append(
+        encode_records(
+            [feedback(id="f", at_ms=admitted(9).at_ms, request_id=EVIL, score=0.75, caller=(EVIL, "", "", ""))]
+        )
+    )
+    journal.append(encode_records([feedback(57)]))  # of somebody else
     journal.close()
     writer = SqliteWriter(tmp_path / FILE)
     policies = Policies(writer)
@@ -136,6 +144,7 @@ def test_s15_what_strangers_wrote_is_text(app: Any, path: str) -> None:
 def test_the_status_page_shows_what_there_is(app: Any) -> None:
     page = ask(app, "/?since=2026-01-01").text
     assert page.count("/requests/req_") == 50  # no more than that
+    assert "mean of 2" in page and "mean of" not in ask(app, "/?since=1s").text
     for expected in (
         "drafts",
         "weighted",
@@ -153,6 +162,8 @@ def test_the_page_of_a_request_explains_it(app: Any) -> None:
     page = ask(app, f"/requests/{admitted(59).id}").text
     for expected in ("weighted chose large", "0.700", "server_error", "━", "$0.00024 (measured, price p1)"):
         assert expected in page, expected
+    assert "Feedback" in page and "0.25 up" in page and "correction: &lt;script&gt;" in page
+    assert "Feedback" not in ask(app, f"/requests/{admitted(57).id}").text
 
 
 def test_usage_and_decisions_are_json(app: Any) -> None:
@@ -161,6 +172,9 @@ def test_usage_and_decisions_are_json(app: Any) -> None:
     assert ask(app, "/v1/usage?by=route&by=key&since=2026-01-01").json["by"] == ["route", "key"]
     told = ask(app, f"/v1/decisions/{admitted(59).id}").json
     assert told["candidates"][0]["probability"] == 0.7 and len(told["attempts"]) == 2
+    assert (usage["total"]["feedback"], usage["total"]["feedback_count"]) == (0.5, 2)
+    assert usage["feedback"] == {"given": 4, "unmatched": 1}
+    assert [(each["score"], each["comment"]) for each in told["feedback"]] == [(0.25, EVIL)]
 
 
 def test_metrics_have_the_workers_and_the_ledger(app: Any) -> None:

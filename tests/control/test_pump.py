@@ -9,15 +9,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from records import HOLD_NANO, SNAPSHOT, admitted, decision, policy, settled
+from records import HOLD_NANO, SNAPSHOT, admitted, decision, feedback, policy, settled
 
 from pointsman.control import pump as pump_module
 from pointsman.control import segment as segment_module
 from pointsman.control.pump import Pump
 from pointsman.control.replay import Policies
-from pointsman.core.entry import Admitted, Settled, encode_records
+from pointsman.core.entry import Record, encode_records
 from pointsman.core.health import State
-from pointsman.stores.journal import HEADER, Journal, segments
+from pointsman.stores.journal import HEADER, Journal, scan, segments
 from pointsman.stores.ledger import Batch, LedgerError
 from pointsman.stores.sqlite import FILE, SqliteReader, SqliteWriter
 
@@ -26,7 +26,7 @@ def opened(data: Path, incarnation: str = "i1", segment_bytes: int = 4_000) -> J
     return Journal(data / "journal", incarnation, segment_bytes, 1 << 30)
 
 
-def write(journal: Journal, *records: Admitted | Settled) -> None:
+def write(journal: Journal, *records: Record) -> None:
     for record in records:
         journal.append(encode_records([record]))
 
@@ -51,6 +51,11 @@ def rows(data: Path) -> dict[str, str]:
     found = sqlite3.connect(data / FILE).execute("SELECT id, outcome FROM requests").fetchall()
     assert len(found) == len(dict(found))
     return dict(found)
+
+
+def judged(data: Path) -> list[str]:
+    """Return the ids of the feedback in the ledger."""
+    return [id for (id,) in sqlite3.connect(data / FILE).execute("SELECT id FROM feedback ORDER BY id")]
 
 
 def files(data: Path) -> list[str]:
@@ -151,10 +156,13 @@ def test_i01_i02_a_failure_at_any_call_loses_and_doubles_nothing(
     for n in range(40):
         write(journal, admitted(n))
         open_ids.append(n)
+        if n % 3 == 0:
+            write(journal, feedback(n))
         while open_ids and chance.random() < 0.6:
             n = open_ids.pop(chance.randrange(len(open_ids)))
             write(journal, settled(n))
     journal.close()
+    opinions = [feedback(n).id for n in range(0, 40, 3)]
     expected = {admitted(n).id: "recovered" if n in open_ids else "ok" for n in range(40)}
     for at in range(1, 200):
         data = tmp_path / f"{at}"
@@ -169,7 +177,7 @@ def test_i01_i02_a_failure_at_any_call_loses_and_doubles_nothing(
                 dying.left -= 1
         else:
             pumped(data, writer)
-        assert rows(data) == expected and files(data) == [], at
+        assert rows(data) == expected and judged(data) == opinions and files(data) == [], at
         shutil.rmtree(data)
         if dying.left > 0:
             assert at > 20  # every call of a whole run was made to fail once
@@ -340,3 +348,43 @@ def test_a_snapshot_that_does_not_fit_the_route_gives_no_decision(tmp_path: Path
     broken = msgspec.structs.replace(SNAPSHOT, states=tuple(State(ejections=1) for _ in states))
     assert known(writer).decided(admitted(0, snapshot=broken, route="drafts")) is None
     assert known(writer).decided(admitted(0, route="gone")) is None
+
+
+def test_feedback_is_booked_beside_a_request_that_has_not_ended_and_segments_go(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    write(journal, feedback(7), admitted(0), *[feedback(n, request_id="gone") for n in range(100, 160)], feedback(0))
+    pump = pumped(tmp_path)
+    assert len(judged(tmp_path)) == 62 and rows(tmp_path) == {} and pump.counts.open_requests == 1
+    pumped(tmp_path)  # from the marks: the admission is still needed, and all after it is read again
+    assert len(judged(tmp_path)) == 62
+    journal.close()
+    pump = pumped(tmp_path)
+    assert rows(tmp_path) == {admitted(0).id: "recovered"} and files(tmp_path) == [] and pump.counts.rows == 1
+    with SqliteReader(tmp_path / FILE) as reader:
+        entry = reader.entry(admitted(0).id)
+        assert entry is not None and [row["id"] for row in entry.feedback] == [feedback(0).id]
+        assert reader.feedback_counts(0).unmatched == 61
+
+
+def test_feedback_that_comes_alone_is_not_left_lying(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    write(journal, feedback(0))
+    pumped(tmp_path)
+    assert judged(tmp_path) == [feedback(0).id]
+    journal.close()
+
+
+def test_f81_feedback_of_a_cut_journal_is_whole_or_not_there(tmp_path: Path) -> None:
+    journal = opened(tmp_path, segment_bytes=1 << 20)
+    write(journal, feedback(0), feedback(1))
+    journal.close()
+    [[path]] = segments(tmp_path / "journal").values()
+    whole = path.read_bytes()
+    ends = [end for end, _ in scan(whole, 0, ended=True).payloads]
+    for cut in range(len(whole) + 1):
+        data = tmp_path / "cut"
+        (data / "journal").mkdir(parents=True)
+        (data / "journal" / path.name).write_bytes(whole[:cut])
+        pumped(data)
+        assert judged(data) == [feedback(n).id for n in (0, 1) if ends[n] <= cut]
+        shutil.rmtree(data)

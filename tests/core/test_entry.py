@@ -10,8 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_makers import situations
 
-from pointsman.core.entry import Admitted, AttemptRow, Settled, decode_records, encode_records, total_of
-from pointsman.core.ids import request_id
+from pointsman.core.entry import (
+    Admitted,
+    AttemptRow,
+    Feedback,
+    Record,
+    Settled,
+    decode_records,
+    encode_records,
+    total_of,
+)
+from pointsman.core.ids import feedback_id, request_id
 from pointsman.core.keys import digest
 from pointsman.core.outcome import Kind
 
@@ -30,6 +39,12 @@ ends = st.builds(
     times, times, times, times, times,
 )  # fmt: skip
 
+judgements = st.builds(
+    Feedback,
+    words, st.integers(0, 2**48), st.tuples(words, words, words, words), words, words, st.none() | st.floats(0, 1),
+    words, words, words, words, words,
+)  # fmt: skip
+
 
 @st.composite
 def admissions(draw: st.DrawFn) -> Admitted:
@@ -38,16 +53,16 @@ def admissions(draw: st.DrawFn) -> Admitted:
     return Admitted(asked, draw(words), draw(st.integers(0, 2**48)), caller, draw(words), found)
 
 
-@given(st.lists(admissions() | ends, max_size=5))
-def test_records_are_read_as_they_were_written(records: list[Admitted | Settled]) -> None:
+@given(st.lists(admissions() | ends | judgements, max_size=5))
+def test_records_are_read_as_they_were_written(records: list[Record]) -> None:
     assert decode_records(encode_records(records)) == records
 
 
-@given(st.lists(ends, min_size=1, max_size=2), st.data())
+@given(st.lists(ends | judgements, min_size=1, max_size=2), st.data())
 def test_f81_a_damaged_payload_is_an_error_or_a_record_but_never_a_crash(
-    records: list[Settled], data: st.DataObject
+    records: list[Record], data: st.DataObject
 ) -> None:
-    payload = bytearray(encode_records(list(records)))
+    payload = bytearray(encode_records(records))
     at = data.draw(st.integers(0, len(payload) - 1))
     payload[at] ^= data.draw(st.integers(1, 255))
     for bad in (bytes(payload), bytes(payload[:at])):
@@ -79,6 +94,7 @@ def test_request_ids_sort_by_time_and_differ(a_ms: int, b_ms: int, a: bytes, b: 
     if a_ms != b_ms:
         assert (first < second) is (a_ms < b_ms)
     assert (first == second) is ((a_ms, a) == (b_ms, b))
+    assert feedback_id(a_ms, a) == "fbk_" + first.removeprefix("req_")
 
 
 def test_keys_are_kept_as_digests() -> None:

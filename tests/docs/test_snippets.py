@@ -17,6 +17,7 @@ import yaml
 from doc_pages import ROOT, Block, blocks, page
 
 from pointsman.cli.root import app
+from pointsman.config.document import parse
 from pointsman.config.load import load_text
 from pointsman.core.policy import Policy
 from pointsman.core.request import Features
@@ -61,7 +62,7 @@ def _policy(block: Block, tmp_path: Path) -> Policy:
 @pytest.mark.parametrize("block", of_kind("tests"), ids=ids)
 def test_every_policy_test_of_the_pages_passes_on_the_config_above_it(block: Block, tmp_path: Path) -> None:
     above = [config for config in CONFIGS if config.page == block.page and config.line < block.line][-1]
-    results = list(run(_policy(above, tmp_path), read(yaml.safe_load(block.text))))
+    results = list(run(_policy(above, tmp_path), read(parse(block.text, block.id))))
     assert results and [(result.name, result.problems) for result in results if result.problems] == []
 
 

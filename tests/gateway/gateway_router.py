@@ -164,7 +164,7 @@ class Router:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     # --- what it booked
-    def records(self) -> list[Admitted | Settled]:
+    def records(self) -> list[entry.Record]:
         payloads = read_all(self.data / "journal")
         return [record for payload in payloads for record in entry.decode_records(payload)]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import openai
 import pytest
-from gateway_lab import FAST, Lab, deployment
+from gateway_lab import Lab, deployment
 from gateway_policy import models, routes, settled, went
-from gateway_raw import ask
+from gateway_raw import Wire, ask, chat_body, fetch, post
 from gateway_router import KEY, Router, until
 from openai import OpenAI
 
@@ -21,16 +21,6 @@ LADDER = {
     "degrade": [{"candidates": ["cheap"]}, {"max_output": 7}, {"cached": {"max_age": "1h"}}, {"reply": SORRY}],
 }
 ALL = ("openai", "anthropic", "gemini")
-
-
-@pytest.fixture
-def own_lab() -> Iterator[Lab]:
-    """Providers of this test alone, which it may switch off."""
-    providers = [
-        {"name": d, "dialect": d, "keys": {"main": "sk-upstream-canary-0123456789"}, "models": {"m": FAST}} for d in ALL
-    ]
-    with Lab({"providers": providers, "seed": 7}) as running:
-        yield running
 
 
 def broken(*names: str) -> list[dict[str, Any]]:
@@ -99,8 +89,6 @@ def test_what_is_kept_is_the_whole_answer_and_not_the_smaller_one(own_lab: Lab, 
 
 
 def test_an_answer_is_kept_for_its_caller_and_request_alone_and_for_its_time(own_lab: Lab, start_router: Start) -> None:
-    from gateway_raw import Wire, chat_body, post
-
     keys = [{"name": "dev", "key": KEY}, {"name": "else", "key": "sk-somebody-else-0123456789"}]
     ladder = {"candidates": ["good"], "degrade": [{"cached": {"max_age": 1}}, {"reply": SORRY}]}
     old = {"candidates": ["good"], "degrade": [{"cached": {"max_age": "1h"}}, {"reply": SORRY}]}
@@ -200,3 +188,77 @@ def test_everybody_down_is_seen_by_the_breaker_and_the_ladder_answers_at_once(
     assert settled(router, answers[-1]).attempts == ()
     for name in ALL:
         own_lab.up(name)
+
+
+def test_a_rung_that_did_not_answer_is_not_said_to_have(own_lab: Lab, start_router: Start) -> None:
+    own_lab.script(broken(*ALL))
+    router = start_router(routes(own_lab, {"r": {"candidates": ["good"], "degrade": [{"candidates": ["cheap"]}]}}))
+    answer = ask(router, "r")
+    assert (answer.status, answer.headers["x-pointsman-degraded"]) == (503, "no")
+    booked = settled(router, answer)
+    assert booked.degraded == "" and [row.deployment for row in booked.attempts][:2] == ["good", "cheap"]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+def test_a_reply_leaves_the_connection_as_any_answer_does(speechless: Router, stream: bool) -> None:
+    body = chat_body("r", stream=stream)
+    with Wire(speechless.port) as wire:
+        wire.send(post(body) + post(body))  # two at once
+        assert [wire.response().text for _ in range(2)] == [SORRY, SORRY]
+        wire.send(post(body))
+        assert wire.response().text == SORRY
+    with Wire(speechless.port) as wire:
+        wire.send(post(body).replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert wire.ended()
+        head, _, said = wire.buffer.partition(b"\r\n\r\n")
+        assert b"transfer-encoding" not in head.lower() and "é✓".encode() in said
+        assert (b"[DONE]" in said) is stream
+
+
+def test_the_deadline_leaves_time_for_a_word(lab: Lab, start_router: Start) -> None:
+    slow = models(slow=deployment("openai", "slow"))
+    waits = {"timeouts": {"total_ms": 300}, "degrade": [{"candidates": ["cheap"]}, {"reply": SORRY}]}
+    router = start_router(routes(lab, {"r": {"candidates": ["slow"]} | waits}, slow))
+    answer = ask(router, "r")
+    assert (answer.status, answer.text, answer.headers["x-pointsman-degraded"]) == (200, SORRY, "reply")
+
+
+def test_a_client_that_allows_one_attempt_gets_one_and_the_last_word(own_lab: Lab, start_router: Start) -> None:
+    own_lab.script(broken(*ALL))
+    router = start_router(routes(own_lab, {"r": LADDER}))
+    answer = ask(router, "r", pointsman={"attempts": 1})
+    assert answer.text == SORRY and len(settled(router, answer).attempts) == 1
+
+
+def test_a_stream_that_broke_after_its_first_words_is_not_patched_up(own_lab: Lab, start_router: Start) -> None:
+    own_lab.script([{"do": "reset", "at": "content:3", "match": {"provider": "anthropic"}}])
+    router = start_router(routes(own_lab, {"r": LADDER}))
+    answer = ask(router, "r", stream=True)
+    assert not answer.done and "error" in answer.events[-1] and SORRY not in answer.text
+    assert answer.headers["x-pointsman-degraded"] == "no" and settled(router, answer).degraded == ""
+    own_lab.script(broken(*ALL))
+    assert ask(router, "r", stream=True).text == SORRY  # and was not kept as an answer
+
+
+def test_the_arm_and_the_way_are_told_with_a_degraded_answer_too(own_lab: Lab, start_router: Start) -> None:
+    own_lab.script(broken(*ALL))
+    arms = {"one": {"weight": 1}, "two": {"weight": 1}}
+    for ladder in ([{"reply": SORRY}], [{"refuse": {"retry_after": 1}}]):
+        router = start_router(
+            routes(own_lab, {"r": {"candidates": ["good"], "degrade": ladder, "split": {"arms": arms}}})
+        )
+        answer = ask(router, "r")
+        assert answer.headers["x-pointsman-arm"] in ("r/one", "r/two")
+        assert answer.headers["x-pointsman-reason"].startswith("r arm ")
+
+
+def test_answers_of_rungs_are_counted_by_route_and_rung(own_lab: Lab, start_router: Start) -> None:
+    own_lab.script(broken("anthropic"))
+    ladder = [{"candidates": ["cheap"]}, {"reply": SORRY}]
+    config = {"r": {"candidates": ["good"], "degrade": ladder}, "last": {"candidates": ["good"], "degrade": ladder[1:]}}
+    router = start_router(routes(own_lab, config))
+    for name in ("r", "r", "last"):
+        assert ask(router, name).status == 200
+    text = fetch(router, "/metrics").body.decode()
+    assert 'pointsman_degraded_total{route="r",rung="rung-1"} 2\n' in text
+    assert 'pointsman_degraded_total{route="last",rung="reply"} 1\n' in text

@@ -10,7 +10,7 @@ from typing import Any
 
 import gateway_router
 import pytest
-from gateway_lab import FAST, Lab, deployment, small_config
+from gateway_lab import Lab, deployment, small_config
 from gateway_policy import CODE, PROSE, ask_until, dry, models, routes, settled, went
 from gateway_raw import ask
 from gateway_router import KEY, Router
@@ -117,18 +117,6 @@ def test_a_provider_that_turns_slow_loses_the_traffic_and_gets_it_back_when_it_i
     assert told["quick"]["reason"] == "slow" and told["quick"]["ttft_p95_ms"] > limits["ttft_ms_p95"]
     own_lab.script([])
     ask_until(router, "r", lambda answer: all(went(ask(router, "r")) == "quick" for _ in range(10)), 30.0)
-
-
-@pytest.fixture
-def own_lab() -> Any:
-    """Providers of this test alone, whose script it may change."""
-    named = {"m": FAST}
-    providers = [
-        {"name": d, "dialect": d, "keys": {"main": "sk-upstream-canary-0123456789"}, "models": named}
-        for d in ("openai", "anthropic", "gemini")
-    ]
-    with Lab({"providers": providers, "seed": 7}) as running:
-        yield running
 
 
 def test_a_model_whose_price_triples_loses_the_traffic_at_the_next_decision(tmp_path: Path) -> None:

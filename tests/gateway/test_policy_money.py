@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from gateway_lab import Lab
 from gateway_policy import CODE, dry, routes, settled, went
-from gateway_raw import ask
+from gateway_raw import Wire, ask, chat_body, post
 from gateway_router import Router, until
 
 Start = Callable[..., Router]
@@ -111,3 +113,32 @@ def test_a_demand_is_given_up_where_the_route_says_so_and_the_answer_can_be_aske
     assert went(answer) == "cheap"
     assert "gave up quality_floor" in answer.headers["x-pointsman-why"]
     assert dry(router, "r")["relaxed"] == ["quality_floor"]
+
+
+def test_requests_under_way_count_against_the_day_and_what_they_held_comes_back(
+    own_lab: Lab, start_router: Start
+) -> None:
+    """Ten at once: what is predicted for one is more than half of the day, so one is let in at a time."""
+    held = {"r": {"candidates": ["good", "free"], "limits": {"usd_per_day": 0.012}}}
+    router = start_router(routes(own_lab, held) | {"limits": {"breaker_failures": 100}})
+    slow = {"do": "delay", "ms": 400, "match": {"provider": "anthropic"}}
+    own_lab.script([slow])
+    with ThreadPoolExecutor(10) as pool:
+        found = Counter(pool.map(lambda n: went(ask(router, "r", text=f"question {n}")), range(10)))
+    assert found == {"good": 1, "free": 9}
+    own_lab.script([])
+    assert went(ask(router, "r")) == "good"
+
+    own_lab.script([slow | {"ms": 30_000}])
+    with Wire(router.port) as wire:  # who leaves gives back what was held
+        wire.send(post(chat_body("r", stream=True)))
+        until(lambda: went(ask(router, "r")) == "free")
+    own_lab.script([])
+    until(lambda: went(ask(router, "r")) == "good")
+
+    own_lab.script([{"do": "status", "status": 500, "match": {"provider": "anthropic"}}])
+    for _ in range(3):  # so do failures
+        assert went(ask(router, "r")) == "free"
+    own_lab.script([])
+    assert went(ask(router, "r")) == "good"
+    router.check_books()

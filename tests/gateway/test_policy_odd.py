@@ -124,3 +124,22 @@ def test_odd_headers_are_facts_like_others(router: Router, line: str) -> None:
     with Wire(router.port) as wire:
         wire.send(post(b'{"model":"r","messages":[{"role":"user","content":"hello"}]}', line))
         assert wire.response().status == 200
+
+
+BIG = [
+    '"metadata":{"' + "k" * 6_000_000 + '":"v"}',
+    '"metadata":{' + ",".join(f'"{n}{"k" * 90_000}":"{"v" * 4_096}"' for n in range(60)) + "}",
+    '"user":"' + "é" * 3_000_000 + '"',
+    '"prompt_cache_key":"' + "s" * 6_000_000 + '"',
+]
+
+
+@pytest.mark.parametrize("members", BIG, ids=["one key", "many keys", "user", "session"])
+def test_what_a_client_writes_into_facts_cannot_fill_the_journal(router: Router, members: str) -> None:
+    """Facts stand in the record of the request, which has a bound, and others' records are written with it."""
+    before = sum(file.stat().st_size for file in (router.data / "journal").glob("*.pmj"))
+    answer = send(router, members)
+    assert answer.status == 200, answer.body
+    after = sum(file.stat().st_size for file in (router.data / "journal").glob("*.pmj"))
+    assert after - before < 600_000
+    assert router.settled(answer.id).outcome == "ok"

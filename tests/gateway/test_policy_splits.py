@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from gateway_lab import FAST, Lab
+from gateway_lab import Lab
 from gateway_policy import ask_until, dry, routes, settled, went
 from gateway_raw import Response, Wire, ask, chat_body, post
 from gateway_router import KEY, Router
@@ -129,15 +129,6 @@ def test_what_an_arm_or_rule_sets_by_itself_cannot_be_named_by_clients(router: R
 
 # --- conversations
 ALL = ("openai", "anthropic", "gemini")
-
-
-@pytest.fixture
-def own_lab() -> Iterator[Lab]:
-    providers = [
-        {"name": d, "dialect": d, "keys": {"main": "sk-upstream-canary-0123456789"}, "models": {"m": FAST}} for d in ALL
-    ]
-    with Lab({"providers": providers, "seed": 7}) as running:
-        yield running
 
 
 STICKY = {"candidates": [{"good": 1}, {"cheap": 1}, {"free": 1}], "sticky": "conversation"}

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from pointsman.core.decide import Decision
-from pointsman.core.entry import Admitted, AttemptRow, Settled
+from pointsman.core.entry import Admitted, AttemptRow, Feedback, Settled
 from pointsman.core.health import State
 from pointsman.core.policy import Deployment, Key, Policy, Provider, Route, Wire
 from pointsman.core.pricing import Price, Rates
@@ -93,6 +93,24 @@ def settled(n: int = 0, *attempts: AttemptRow, **more: Any) -> Settled:
         first_ms=200.4,
         ended_ms=901.0,
         upstream_ms=900.85,
+    )
+    return msgspec.structs.replace(made, **more)
+
+
+def feedback(n: int = 0, **more: Any) -> Feedback:
+    """Return a thumb up for request number `n`, an hour after it, by the same caller."""
+    made = Feedback(
+        id=f"fbk_{AT_MS + n * 1000:012x}{n:016x}",
+        at_ms=AT_MS + n * 1000 + 3_600_000,
+        caller=("dev", "site", "web", "acme"),
+        request_id=id_of(n),
+        session="",
+        score=1.0,
+        thumbs="up",
+        label="",
+        comment="",
+        correction="",
+        source="user",
     )
     return msgspec.structs.replace(made, **more)
 

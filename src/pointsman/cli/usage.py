@@ -88,7 +88,7 @@ def _ttft(row: UsageRow) -> str:
 
 
 def _feedback(row: UsageRow) -> str:
-    return "-" if row.feedback is None else f"{row.feedback:.2f} / {count(row.feedback_count)}"
+    return "-" if row.feedback is None else f"{row.feedback:.2f}/{count(row.feedback_count)}"
 
 
 def _some(value: int, text: str) -> str:
@@ -106,5 +106,5 @@ _COLUMNS = (
     _Column("errors", lambda r: _some(r.errors, count(r.errors))),
     _Column("fail-\nover", lambda r: _some(r.failovers, count(r.failovers)), always=False),
     _Column("ttft in ms\np50 / p95", _ttft),
-    _Column("feedback\nmean / n", _feedback, always=False),
+    _Column("feed-\nback", _feedback, always=False),
 )

@@ -16,7 +16,7 @@ from pointsman.dialects.providers import filled
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 CREDENTIAL_HEADERS = {"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"}
-_OURS = {  # headers the router writes itself, and hop-by-hop ones
+OUR_HEADERS = {  # headers the router writes itself, and hop-by-hop ones
     *("host", "connection", "content-length", "content-type", "transfer-encoding", "te", "trailer", "upgrade"),
     *("keep-alive", "accept-encoding", "expect", "proxy-connection"),
 }
@@ -96,7 +96,7 @@ def _check(build: Build, written: schema.Provider, url: str, at: Place) -> None:
             build.problem(here, "is not a header name.", key=True)
         elif header.lower() in CREDENTIAL_HEADERS:
             build.problem(here, "a credential does not belong here.", "Use api_key and auth.", key=True)
-        elif header.lower() in _OURS:
+        elif header.lower() in OUR_HEADERS:
             build.problem(here, "the router writes this header itself.", key=True)
         if not (value.isascii() and value.isprintable()):
             build.problem(here, "has a character that no header has.")

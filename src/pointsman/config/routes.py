@@ -17,7 +17,12 @@ from pointsman.config.problem import Place
 from pointsman.core.policy import Bounds, Deployment, Objective, Route, Sticky
 from pointsman.strategies.plugins import checked_strategy
 
-NOT_PARAMS = ("model", "messages", "stream", "pointsman")  # members of a body that the router writes itself
+# Member of a body that `params` may not set -> why.
+NOT_PARAMS = {
+    **dict.fromkeys(("model", "messages", "stream", "stream_options", "pointsman"), "is written by the router itself."),
+    **dict.fromkeys(("max_tokens", "max_completion_tokens"), "would pass by the filters: write `max_output`."),
+    **dict.fromkeys(("n", "tools", "response_format"), "would ask a model for what the filters do not know of."),
+}
 
 # Name of a demand in the file -> in core.policy.Bounds.
 DEMANDS = {
@@ -170,7 +175,7 @@ def _params(build: Build, given: route_schema.Settings, spot: Spot) -> dict[str,
     for name, value in (given.params or {}).items():
         at = (*spot.of("params"), name)
         if name in NOT_PARAMS:
-            build.problem(at, "is written by the router itself.", key=True)
+            build.problem(at, NOT_PARAMS[name], key=True)
             continue
         try:
             params[name] = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from pointsman.core.health import State
 from pointsman.core.policy import Bounds, Deployment, Objective, Policy, Route, Rung
 from pointsman.core.pricing import TOKENS_PER_RATE, Price
 from pointsman.core.request import (
+    BYTES_PER_TOKEN,
     CATEGORIES,
     NEED_AUDIO,
     NEED_FILE,
@@ -101,6 +103,7 @@ class Options(msgspec.Struct, frozen=True):
     detailed: bool  # a decision needs the snapshot's Detail
     facts: frozenset[str]  # names that the rules on the way from here look at
     traits: bool  # a decision needs Features.code, .language or .turns
+    prefix_tokens: int  # that the route's prompt prefix adds to the input, about
 
     @property
     def label(self) -> str:
@@ -229,9 +232,18 @@ def _options(policy: Policy, route: Route, index: dict[str, int], compiled: tupl
         and not (options and options[-1].tier)
         and not any(edits),
         dynamic=bool(route.rules) or route.split is not None,
-        detailed=bool(route.rules or route.split or route.sticky or timed_prices or per_day or strategy.plugin),
+        detailed=bool(
+            route.rules
+            or route.split
+            or route.sticky
+            or route.prompt_prefix
+            or timed_prices
+            or per_day
+            or strategy.plugin
+        ),
         facts=rules.names if rules is not None else frozenset(),
         traits=_asks_quality(route) or strategy.plugin,
+        prefix_tokens=ceil(len(route.prompt_prefix.encode()) / BYTES_PER_TOKEN),
     )
 
 

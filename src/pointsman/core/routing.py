@@ -109,7 +109,10 @@ def route(asked: Asked, around: Surroundings) -> Routed:
     stay = around.stay(key, asked.now_ms) if key else None
     if stay is not None and stay.deployment in chosen.names:
         detail = structs.replace(detail, sticky=chosen.names.index(stay.deployment), cached_tokens=stay.input_tokens)
-    return Routed(trail, asked.features, detail, session, key, error)
+    features = asked.features
+    if chosen.prefix_tokens:
+        features = structs.replace(features, input_tokens=features.input_tokens + chosen.prefix_tokens)
+    return Routed(trail, features, detail, session, key, error)
 
 
 def unit_of(split: Split, asked: Asked) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pointsman.core.entry import AttemptRow
+from pointsman.core.options import cost_nano
 from pointsman.core.outcome import Kind
 from pointsman.core.routing import Routed, Stay
 from pointsman.gateway.kept import Kept
@@ -12,6 +13,16 @@ from pointsman.gateway.ladder import answer_key
 
 if TYPE_CHECKING:
     from pointsman.gateway.exchange import Exchange
+
+
+def hold(exchange: Exchange, position: int) -> None:
+    """Reserve what the exchange is predicted to cost, for limits of the day; given back when it is settled."""
+    options, live = exchange.options, exchange.shell.live
+    routes = {options.label, exchange.head.model} & live.spending.tracked
+    nano = cost_nano(options, position, exchange.request.features, exchange.snapshot) if routes else 0
+    if nano > 0:
+        live.spending.hold(routes, nano)
+        exchange.held = (routes, nano)
 
 
 def note(exchange: Exchange, routed: Routed, row: AttemptRow, now_ms: float) -> None:

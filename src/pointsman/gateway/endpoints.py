@@ -24,6 +24,7 @@ from pointsman.dialects.base import WireError
 from pointsman.dialects.relay_request import Head, read_features, read_head
 from pointsman.dialects.said import read_said
 from pointsman.dialects.traits import read_traits
+from pointsman.gateway.afterwards import hold
 from pointsman.gateway.answers import Refused, refusal, response
 from pointsman.gateway.edge import Edge, Incoming, Work
 from pointsman.gateway.exchange import Exchange
@@ -81,6 +82,8 @@ def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
     if position < 0:
         exchange.nobody(clock.now_ms())
     else:
+        if routed is not None:
+            hold(exchange, position)
         exchange.begin(position, clock.now_ms())
     return exchange
 
@@ -123,7 +126,7 @@ def consider(worker: Worker, edge: Edge, incoming: Incoming) -> Considered | Non
         said = read_said(head, body, headers, world.policy.listener.rule_headers)
         around = live.surroundings(len(worker.active))
         routed = route(Asked(options, said, features, key, received_ms, at_ms), around)
-        options, detail = routed.trail.options, routed.detail
+        options, features, detail = routed.trail.options, routed.features, routed.detail
     request = Request(
         request_id(at_ms, live.id_bytes()),
         "chat",

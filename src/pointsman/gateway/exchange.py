@@ -45,6 +45,7 @@ class Exchange:
     settled = False
     committed = False  # content has left towards the client
     routed: Routed | None = None  # set when the route asked for more than its candidates
+    held: tuple[set[str], int] | None = None  # routes and nano-dollars reserved of their limits of the day
     decided_ms = 0.0
     first_ms = 0.0  # first content towards the client
     due_ms = 0.0  # when the present wait ends
@@ -58,8 +59,8 @@ class Exchange:
     _data = b""  # an encoded request that waits for its Admitted record
     _connection: Connection | None = None
     _connecting: asyncio.Task[None] | None = None
-    _timer: asyncio.TimerHandle | None = None
-    _paused = False
+    timer: asyncio.TimerHandle | None = None  # of a send that waits
+    paused = False  # the client does not read
     _booked = False
     _kept: Recording | None = None  # the stream so far, for the ladder
 
@@ -97,12 +98,9 @@ class Exchange:
 
     def unbooked(self, error: JournalError) -> None:
         """Refuse: what cannot be booked is not sent."""
-        if self.settled:
-            return
-        self.settled = True
-        self.shell.active.discard(self)
-        self._stop_waiting()
-        self.edge.answer(answers.refusal(unbooked(error), request_id=self.request.id))
+        if self._ends():
+            self._stop_waiting()
+            self.edge.answer(answers.refusal(unbooked(error), request_id=self.request.id))
 
     # --- effects
     def _apply(self, effect: Effect, now_ms: float) -> None:
@@ -111,12 +109,12 @@ class Exchange:
         elif effect.delay_ms > 0.0:
             self.due_ms = self.request.deadline_ms
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(effect.delay_ms / 1000.0, self._send_later, effect)
+            self.timer = loop.call_later(effect.delay_ms / 1000.0, self._send_later, effect)
         else:
             self._send(effect.step, now_ms, fresh=effect.fresh)
 
     def _send_later(self, effect: Send) -> None:
-        self._timer = None
+        self.timer = None
         self._send(effect.step, self.shell.now_ms(), fresh=effect.fresh)
 
     def _send(self, step: Step, now_ms: float, *, fresh: bool = False) -> None:
@@ -335,20 +333,27 @@ class Exchange:
 
     def _settle(self, outcome: Outcome, status: int, now_ms: float, answer: bytes, degraded: str = "") -> None:
         """Book the request, once; `answer` leaves when that is written."""
+        if self._ends():
+            self.shell.books.settle(settled_of(self, outcome, status, now_ms, degraded), self.edge, answer)
+
+    def _ends(self) -> bool:
+        """End once; return whether this is it."""
         if self.settled:
-            return
+            return False
         self.settled = True
         self.shell.active.discard(self)
-        self.shell.books.settle(settled_of(self, outcome, status, now_ms, degraded), self.edge, answer)
+        if self.held is not None:
+            self.shell.live.spending.hold(self.held[0], -self.held[1])
+        return True
 
     def _stop_waiting(self) -> None:
         """Cancel whatever the exchange waits for."""
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.cancel()
@@ -365,34 +370,21 @@ class Exchange:
         self._settle(outcome, 499, now_ms, b"")
 
     def client_paused(self) -> None:
-        self._paused = True
+        self.paused = True
         if self._connection is not None:
             self._connection.pause()
 
     def client_resumed(self) -> None:
-        self._paused = False
+        self.paused = False
         if self._connection is not None:
             self._connection.resume()
 
     def shut_down(self) -> None:
         """End at the close of the drain: a begun stream gets its error event, nothing is labelled complete."""
-        self._give_up(Outcome(Kind.CANCELLED, 0, "the router is shutting down"))
+        self.give_up(Outcome(Kind.CANCELLED, 0, "the router is shutting down"))
 
-    # --- time
-    def overdue(self, now_ms: float) -> None:
-        """Act when a limit has passed: called by the worker's sweep."""
-        if now_ms >= self.request.deadline_ms:
-            self._give_up(Outcome(Kind.DEADLINE, 0, "the request's deadline has passed"))
-        elif self.committed:
-            if self.progress or self._paused:
-                self.progress = False
-                self.due_ms = now_ms + self.options.idle_ms
-            elif now_ms >= self.due_ms:
-                self._give_up(Outcome(Kind.STALLED, 200, "the provider stopped sending"))
-        elif now_ms >= self.due_ms and self._timer is None:
-            self._give_up(Outcome(Kind.TIMEOUT, 0, "no content within the limit"))
-
-    def _give_up(self, outcome: Outcome) -> None:
+    def give_up(self, outcome: Outcome) -> None:
+        """End what is waited for with an outcome of our own, such as a limit that has passed."""
         self._stop_waiting()
         if self.attempt is not None:
             self._attempt_ended(outcome)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from pointsman.core.chat import Choice, End, Finish, Message, Reply, Start, Text, TextDelta, UsageReport
 from pointsman.core.outcome import CLASSES, Blame, Kind, Outcome
 from pointsman.core.policy import Rung
+from pointsman.core.request import NEED_JSON_SCHEMA
 from pointsman.core.usage import Usage
 from pointsman.gateway import answers
 from pointsman.gateway.refusals import failure_body, failure_headers
-from pointsman.gateway.settlement import ladder_headers, own_headers
+from pointsman.gateway.settlement import failed_headers, ladder_headers
 from pointsman.gateway.world import CALLER_DIALECT
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def last_answer(exchange: Exchange, outcome: Outcome, now_ms: float) -> Last:
     itself. Where the request is at fault there is no stepping down: the caller can mend it."""
     rungs = exchange.options.last
     if not rungs or CLASSES[outcome.kind].blame is Blame.CLIENT or outcome.kind in _PASSED_ON:
-        return _refusal(exchange, outcome, own_headers(exchange, now_ms), "")
+        return _refusal(exchange, outcome, failed_headers(exchange, now_ms), "")
     for rung in rungs:
         if rung.refuse:
             wait_ms = 1000 * (rung.retry_after_s or 1)
@@ -63,7 +64,7 @@ def last_answer(exchange: Exchange, outcome: Outcome, now_ms: float) -> Last:
         if body is not None:
             answer = _whole(exchange, rung, body)
             return Last(Outcome(Kind.DEGRADED, 200, outcome.message), 200, answer, rung.name)
-    return _refusal(exchange, outcome, own_headers(exchange, now_ms), "")
+    return _refusal(exchange, outcome, failed_headers(exchange, now_ms), "")
 
 
 def _refusal(exchange: Exchange, outcome: Outcome, headers: str, rung: str) -> Last:
@@ -82,18 +83,24 @@ def _cached(exchange: Exchange, rung: Rung) -> bytes | None:
     return kept.body if kept is not None else None
 
 
-def _reply(exchange: Exchange, text: str) -> bytes:
-    """Return the operator's text as an answer in the caller's wire: a JSON body, or a whole stream."""
+def _reply(exchange: Exchange, text: str) -> bytes | None:
+    """Return the operator's text as an answer in the caller's wire: a JSON body, or a whole stream. None when the caller
+    wants JSON of a schema: text would break what reads it."""
+    features = exchange.request.features
+    if features.needs & NEED_JSON_SCHEMA:
+        return None
     id, model, created_s = f"chatcmpl-{exchange.request.id}", exchange.options.label, 0
     created_s = exchange.shell.live.clock.wall_ms() // 1000
     usage = Usage(0, 0)
     if not exchange.streams:
-        choice = Choice(0, Message("assistant", (Text(text),)), "stop")
-        reply = Reply(id=id, model=model, choices=(choice,), usage=usage, created_s=created_s)
+        message = Message("assistant", (Text(text),))
+        choices = tuple(Choice(index, message, "stop") for index in range(features.choices))
+        reply = Reply(id=id, model=model, choices=choices, usage=usage, created_s=created_s)
         return CALLER_DIALECT.encode_reply(reply)
     encoder = CALLER_DIALECT.stream_encoder(include_usage=exchange.head.include_usage)
-    events = (Start(id, model, created_s), TextDelta(text), Finish("stop"), UsageReport(usage), End())
-    return encoder.encode(events)
+    texts = [TextDelta(text, index) for index in range(features.choices)]
+    ends = [Finish("stop", index) for index in range(features.choices)]
+    return encoder.encode([Start(id, model, created_s), *texts, *ends, UsageReport(usage), End()])
 
 
 def _whole(exchange: Exchange, rung: Rung, body: bytes) -> bytes:

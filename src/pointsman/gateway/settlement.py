@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pointsman.core.decide import Decision, Plan, decide
 from pointsman.core.entry import Settled, on_trail, total_of
 from pointsman.core.explain import sentences
-from pointsman.core.outcome import Outcome
+from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.policy import Rung
 from pointsman.core.pricing import usd_exact
 from pointsman.gateway.refusals import in_the_way, rule_failure
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def settled_of(exchange: Exchange, outcome: Outcome, status: int, now_ms: float, degraded: str = "") -> Settled:
     """Return the Settled record of an exchange that ends now. Times in it count from the receipt of the request."""
-    if not degraded and exchange.step is not None and exchange.step.tier:
+    if not degraded and outcome.kind is Kind.OK and exchange.step is not None and exchange.step.tier:
         degraded = exchange.options.options[exchange.step.position].rung
     ready_ms, request = exchange.incoming.ready_ms, exchange.request
     return Settled(
@@ -57,6 +57,13 @@ def own_headers(exchange: Exchange, now_ms: float, *, whole: bool = False) -> st
         nano = rows[0].charge_nano if len(rows) == 1 else total_of(rows)[0]
         cost = f"x-pointsman-cost-usd: {usd_exact(nano)}\r\n" if nano >= 0 else ""
     return f"x-request-id: {ids}\r\n{same}{cost}x-pointsman-overhead-ms: {overhead_ms:.2f}\r\n"
+
+
+def failed_headers(exchange: Exchange, now_ms: float) -> str:
+    """Return the response headers of an error: a rung whose candidate was tried in vain has not answered."""
+    headers, step = own_headers(exchange, now_ms), exchange.step
+    rung = exchange.options.options[step.position].rung if step is not None else ""
+    return headers.replace(f"x-pointsman-degraded: {rung}\r\n", "x-pointsman-degraded: no\r\n", 1) if rung else headers
 
 
 def ladder_headers(exchange: Exchange, rung: Rung) -> str:

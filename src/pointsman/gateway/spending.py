@@ -29,6 +29,7 @@ class Spending:
         self.tracked: frozenset[str] = frozenset()
         self._path: Path | None = None
         self._own = Spent()
+        self._held: dict[str, int] = {}  # predicted for requests under way
         self._others: dict[str, int] = {}
         self._others_day = 0
         self._dirty = False
@@ -48,11 +49,17 @@ class Spending:
                 self._own.nano[route] = self._own.nano.get(route, 0) + nano
                 self._dirty = True
 
+    def hold(self, routes: Iterable[str], nano: int) -> None:
+        """Reserve what a request under way is predicted to cost; a negative amount gives it back."""
+        for route in routes:
+            if route in self.tracked or nano < 0:
+                self._held[route] = max(0, self._held.get(route, 0) + nano)
+
     def total(self, route: str, wall_ms: int) -> int:
-        """Return what a route has cost today."""
+        """Return what a route has cost today, with what its requests under way are predicted to."""
         day = wall_ms // DAY_MS
         own = self._own.nano.get(route, 0) if self._own.day == day else 0
-        return own + (self._others.get(route, 0) if self._others_day == day else 0)
+        return own + self._held.get(route, 0) + (self._others.get(route, 0) if self._others_day == day else 0)
 
     def exchange(self, wall_ms: int) -> None:
         """Write our sums and read the others'. To be called once a second; a file that cannot be used is left alone."""

@@ -23,6 +23,7 @@ from pointsman.config.transport import Frames
 from pointsman.core.keys import digest
 from pointsman.core.policy import Policy
 from pointsman.core.standing import Standings
+from pointsman.gateway import overdue
 from pointsman.gateway.answers import Refused, refusal
 from pointsman.gateway.books import Books
 from pointsman.gateway.edge import Edge, Incoming, Work
@@ -196,8 +197,8 @@ class Worker:
             return
         self.live.look()
         now_ms = self.now_ms()
-        for exchange in [e for e in self.active if e.progress or now_ms >= e.due_ms or now_ms >= e.request.deadline_ms]:
-            exchange.overdue(now_ms)
+        for exchange in [exchange for exchange in self.active if overdue.is_due(exchange, now_ms)]:
+            overdue.act(exchange, now_ms)
 
     def _sweep_edges(self) -> None:
         if not self.draining:

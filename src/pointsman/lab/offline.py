@@ -88,7 +88,9 @@ class Offline:
         calm = all(is_calm(state, NOW_MS) for state in states)
         snapshot = Snapshot(self.policy.version, NOW_MS, given.seed, options.states_of(states), calm, routed.detail)
         deadline_ms = NOW_MS + options.total_ms
-        request = Request("offline", "chat", options.route.name, features, NOW_MS, deadline_ms, head.service_tier)
+        request = Request(
+            "offline", "chat", options.route.name, routed.features, NOW_MS, deadline_ms, head.service_tier
+        )
         plan, decision = decide(request, options, snapshot)
         decision = on_trail(decision, routed)
         plan = plan_on_trail(plan, routed)

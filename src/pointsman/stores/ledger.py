@@ -293,11 +293,8 @@ def decision_row(id: str, decided: Decided) -> Row:
 
 def feedback_row(feedback: Feedback) -> Row:
     """Return the row of a feedback. What it is about is looked up when it is asked for: that may be booked later."""
-    f = feedback
-    return (
-        *(f.id, f.at_ms, *f.caller, f.request_id, f.session),
-        *(f.score, f.thumbs, f.label, f.comment, f.correction, f.source),
-    )
+    id, at_ms, caller, *said = msgspec.structs.astuple(feedback)
+    return (id, at_ms, *caller, *said)
 
 
 def attempt_rows(settled: Settled) -> list[Row]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from pointsman.config.addresses import base_url_fault
 from pointsman.config.document import MAX_VALUES
-from pointsman.config.imports.draft import Draft, Entry, address, fresh, host_of, is_name
+from pointsman.config.imports.draft import Draft, Entry, address, flow, fresh, host_of, is_name
 from pointsman.config.imports.source import FROM_ENVIRONMENT, Result, Source
-from pointsman.config.problem import ConfigError, Place, Problem
+from pointsman.config.problem import ConfigError, Place, Problem, short
 
 FIELDS = ("name", "base_url", "model", "key")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -22,8 +22,9 @@ def from_endpoints(text: str, file: str) -> Result:
     Each is a line `NAME, BASE_URL, MODEL[, KEY_VARIABLE]` (`#` begins a comment), or an entry of a YAML list. Endpoints of
     one name share its traffic.
     """
-    source = Source(_as_yaml(text), file, f"a list of endpoints. {_HINT}")
-    listed = source.data["endpoints"]
+    made, before = _as_yaml(text)
+    source = Source(made, file, f"a list of endpoints. {_HINT}", before=before)
+    listed = source.data.get("endpoints")
     draft, groups = Draft(), dict[str, list[str]]()
     names = [one.get("name") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     for index, entry in enumerate(listed if isinstance(listed, list) else ()):
@@ -51,25 +52,24 @@ def from_endpoints(text: str, file: str) -> Result:
         candidates = members if len(members) == 1 else [{one: 1} for one in members]
         draft.routes[name] = Entry({"candidates": candidates}, draft.deployments[members[0]].line)
     if not groups:
-        raise ConfigError([Problem(file, 1, 1, "", f"no endpoint in it can be used. {_HINT}")])
+        why = "\n".join(note.says for note in source.notes[:3])
+        raise ConfigError([Problem(file, 1, 1, "", f"no endpoint in it can be used. {why or _HINT}")])
     return Result(draft.text(f"Made from {file}.", file.rpartition("/")[2]), tuple(source.notes), source.variables)
 
 
-def _as_yaml(text: str) -> str:
-    """Return a YAML mapping with the list in it, each entry on its line."""
+def _as_yaml(text: str) -> tuple[str, int]:
+    """Return a YAML mapping with the list in it, each entry on its line, and how many lines were put before."""
     lines = text.splitlines()
     first = next((line.strip() for line in lines if line.strip() and not line.strip().startswith("#")), "")
-    if first.startswith(("-", "[", "{", "endpoints:")):
-        return text if first.startswith(("endpoints:", "{")) else "endpoints:\n" + text
-    if len(lines) > MAX_VALUES:
-        return ""
-    return "endpoints:\n" + "\n".join(map(_entry, lines))
+    if first.startswith(("endpoints:", "{")):
+        return text, 0
+    if first.startswith(("-", "[")):
+        return f"endpoints:\n{'' if first.startswith('-') else ' '}{text}", 1
+    return "endpoints:\n" + "\n".join(map(_entry, lines[: MAX_VALUES + 1])), 1
 
 
 def _entry(line: str) -> str:
     """Return a line of text as an entry of a YAML list; a comment or an empty line stays empty."""
-    from pointsman.config.imports.draft import flow
-
     words = [word for word in re.split(r"[,\s]+", line.partition("#")[0].strip()) if word]
     return f"- {flow(dict(zip((*FIELDS, 'more'), words, strict=False)))}" if words else ""
 
@@ -84,7 +84,7 @@ def _fault(entry: Any) -> str:
     if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) and entry[name] for name in FIELDS[:3]):
         return "it needs name, base_url and model, each a text."
     if more := [name for name in entry if name not in FIELDS]:
-        return f"it has {', '.join(map(str, more))} as well. {_HINT}"
+        return f"it has {short(', '.join(map(str, more)))} as well. {_HINT}"
     if not is_name(entry["name"]):
         return "a name is 1 to 128 of the characters A-Z a-z 0-9 . _ : / @ -"
     key = entry.get("key")

@@ -107,10 +107,11 @@ class _Translation:
     # --- routes
     def _route(self, group: str, members: list[Model]) -> None:
         name, source = self.names[group], self.source
-        shares = _shares(members)
+        ordered = any(math.isfinite(model.order) for model in members)
+        shares = {} if ordered or self.strategy or len(members) == 1 else _shares(members)
         kept = [model for model in members if shares.get(model.name, 1.0) > 0.0] or members
         settings: dict[str, Any] = {"candidates": [model.name for model in kept]}
-        ordered = any(math.isfinite(model.order) for model in kept)
+        self._idle_shares(members, "" if shares else "the only model of its route, or another strategy than weights.")
         if len(kept) > 1 and ordered:
             settings["candidates"] = [model.name for model in sorted(kept, key=lambda model: model.order)]
             if len({model.order for model in kept}) < len(kept):
@@ -129,6 +130,14 @@ class _Translation:
             said = f"no weight: {', '.join(behind)} of {name} only when no other can answer, on rung 1 of the ladder."
             source.used(members[0].place, said)
         self.draft.routes[name] = Entry(settings, source.line(members[0].place))
+
+    def _idle_shares(self, members: list[Model], why: str) -> None:
+        """Note the weights, and the order of a model alone, that do not count."""
+        for model in members:
+            if why and "weight" in model.share:
+                self.source.idle(model.share["weight"][0], why)
+            if model.order_place and len(members) == 1:
+                self.source.idle(model.order_place, "the only model of its route.")
 
     def _params(self, name: str, members: list[Model]) -> dict[str, Any]:
         """Return what all models of a route set alike in the request's body; the rest is noted."""
@@ -292,7 +301,7 @@ def _shares(members: list[Model]) -> dict[str, float]:
     """Return the weights of models: by the first of weight, rpm and tpm that any of them has; one without it has none."""
     for key in ("weight", "rpm", "tpm"):
         if any(key in model.share for model in members):
-            return {model.name: min(model.share.get(key, 0.0), 1e9) for model in members}
+            return {model.name: min(model.share[key][1], 1e6) if key in model.share else 0.0 for model in members}
     return {}
 
 

@@ -73,7 +73,7 @@ def _count(value: Any) -> int | None:
 def _ms(value: Any) -> int | None:
     if type(value) not in (int, float) or not 0 < value < 1e9 or not 1 <= round(value * 1000) <= MAX_MS:
         return None
-    return int(round(value * 1000))
+    return int(value * 1000 + 0.5)
 
 
 LIMITS: dict[str, Limit] = {

@@ -24,7 +24,7 @@ from pointsman.config.imports.litellm_tables import (
 )
 from pointsman.config.imports.source import FROM_ENVIRONMENT, Source
 from pointsman.config.problem import Place, short
-from pointsman.config.providers import CREDENTIAL_HEADERS
+from pointsman.config.providers import CREDENTIAL_HEADERS, OUR_HEADERS
 
 _AZURE = re.compile(r"https://([\w-]+)\.openai\.azure\.com(?:/openai(?:/v1)?)?/?", re.ASCII)
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
@@ -201,23 +201,22 @@ class _Reader:
         found: dict[str, str] = {}
         place, organization = self.values.get("organization", ((), None))
         if isinstance(organization, str):
-            found["OpenAI-Organization"] = self.source.text(place, organization)
+            self._header(found, "OpenAI-Organization", organization, place)
         place, headers = self.values.get("extra_headers", ((), None))
         for name, value in headers.items() if isinstance(headers, dict) else ():
-            at = (*place, name)
-            if (
-                not isinstance(value, str)
-                or not _HEADER.fullmatch(name)
-                or not (value.isascii() and value.isprintable())
-            ):
-                self.source.lost(at, "is no header with a text.")
-            elif name.lower() in CREDENTIAL_HEADERS:
-                self.source.lost(at, "a credential; give the provider `api_key` and `auth`.")
-            elif _SECRET_NAME.search(name):
-                found[name] = self.source.secret(at, value, f"{self.model.group}_{name}")
-            else:
-                found[name] = self.source.text(at, value)
+            self._header(found, name, value, (*place, name))
         return found
+
+    def _header(self, found: dict[str, str], name: str, value: Any, at: Place) -> None:
+        plain = isinstance(value, str) and value and value.isascii() and value.isprintable()
+        if not plain or not _HEADER.fullmatch(name) or name.lower() in OUR_HEADERS:
+            self.source.lost(at, "is no header with a text, or one that the router writes itself.")
+        elif name.lower() in CREDENTIAL_HEADERS:
+            self.source.lost(at, "a credential; give the provider `api_key` and `auth`.")
+        elif _SECRET_NAME.search(name):
+            found[name] = self.source.secret(at, value, f"{self.model.group}_{name}")
+        else:
+            found[name] = self.source.text(at, value)
 
     # --- the other settings
     def _each(self, at: Place, values: dict[str, Any], readings: Mapping[str, Reading]) -> None:

@@ -14,6 +14,7 @@ from pointsman.config.imports.draft import is_name
 from pointsman.config.imports.litellm_tables import FACTS, MODALITIES, MODEL_LOST, PARAMS, PRICES
 from pointsman.config.imports.source import FROM_ENVIRONMENT, Source
 from pointsman.config.problem import Place
+from pointsman.config.routes import NOT_PARAMS
 
 
 class Model(msgspec.Struct):
@@ -26,8 +27,9 @@ class Model(msgspec.Struct):
     provider: str = ""
     settings: dict[str, Any] = {}
     params: dict[str, tuple[Place, Any]] = {}
-    share: dict[str, float] = {}  # weight, rpm, tpm
+    share: dict[str, tuple[Place, float]] = {}  # weight, rpm, tpm
     order: float = math.inf
+    order_place: Place = ()
     prices: dict[str, Decimal] = {}
     price_places: list[Place] = []
     reads: set[str] = set()
@@ -90,6 +92,9 @@ def _price(source: Source, model: Model, said: Said, place: Place) -> None:
 
 def _param(source: Source, model: Model, said: Said, place: Place) -> None:
     key, value = said
+    if key in NOT_PARAMS:
+        source.lost(place, NOT_PARAMS[key])
+        return
     try:
         model.params[key] = (place, _spoken(source, place, value))
         source.seen(place)
@@ -116,8 +121,8 @@ def _extra_body(source: Source, model: Model, said: Said, place: Place) -> None:
         source.lost(place, "is no mapping.")
         return
     for name, item in value.items():
-        if name in ("model", "messages", "stream", "pointsman") or not is_name(name):
-            source.lost((*place, name), "the router writes this member itself, or it is none.")
+        if not is_name(name):
+            source.lost((*place, name), "is no name of a member here.")
         else:
             _param(source, model, (name, item), (*place, name))
 
@@ -126,17 +131,17 @@ def _share(source: Source, model: Model, said: Said, place: Place) -> None:
     key = said[0]
     number = _number(source, place, said[1])
     if number is not None:
-        model.share[key] = number
+        model.share[key] = (place, number)
         if key == "weight":
             source.seen(place)
         else:
-            source.lost(place, MODEL_LOST[key] + " It counts as a weight, as there.")
+            source.lost(place, MODEL_LOST[key] + " As a weight it counts, unless `weight` is there.")
 
 
 def _rank(source: Source, model: Model, said: Said, place: Place) -> None:
     number = _number(source, place, said[1])
     if number is not None:
-        model.order = number
+        model.order, model.order_place = number, place
         source.seen(place)
 
 
@@ -216,6 +221,7 @@ PARAM_READINGS: dict[str, Reading] = {
     "order": _rank,
     "timeout": _wait,
     "max_tokens": _limit,
+    "max_completion_tokens": _limit,
     "region_name": _region,
 }
 INFO_READINGS: dict[str, Reading] = {

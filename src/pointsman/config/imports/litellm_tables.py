@@ -95,7 +95,7 @@ UNSUPPORTED = {
 PARAMS = (
     *("temperature", "top_p", "top_k", "min_p", "seed", "stop", "n", "presence_penalty", "frequency_penalty"),
     *("logit_bias", "logprobs", "top_logprobs", "response_format", "reasoning_effort", "service_tier", "user"),
-    *("tool_choice", "parallel_tool_calls", "tools", "max_completion_tokens", "thinking", "verbosity", "modalities"),
+    *("tool_choice", "parallel_tool_calls", "tools", "thinking", "verbosity", "modalities"),
 )
 PRICES = {  # -> of ours, per million
     "input_cost_per_token": "input",

@@ -47,12 +47,14 @@ class Result(msgspec.Struct, frozen=True):
 class Source:
     """Hold the file's data; note what becomes of each value. `rest` notes what nobody has looked at."""
 
-    def __init__(self, text: str, file: str, about: str) -> None:
-        """Read a YAML text; `about` says what it must be. Raise ConfigError when it is not YAML, or no mapping."""
+    def __init__(self, text: str, file: str, about: str, *, before: int = 0) -> None:
+        """Read a YAML text; `about` says what it must be, `before` how many lines of it do not stand in the file. Raise
+        ConfigError when it is not YAML, or no mapping."""
+        self._before = before
         try:
             self.document = parse(text, file)
         except ConfigError as error:
-            raise ConfigError([_about(problem, about) for problem in error.problems]) from None
+            raise ConfigError([_about(problem, about, before) for problem in error.problems]) from None
         self.file, self.data = file, self.document.data
         self.notes: list[Note] = []
         self.variables: dict[str, Variable] = {}
@@ -62,7 +64,7 @@ class Source:
             self.notes.append(Note("not_translated", problem.line, problem.path, problem.message))
 
     def line(self, path: Place) -> int:
-        return self.document.mark(path, key=True)[0]
+        return max(1, self.document.mark(path, key=True)[0] - self._before)
 
     def note(self, kind: Kind, path: Place, says: str) -> None:
         """Note what becomes of the value at `path`, and of all under it."""
@@ -98,7 +100,7 @@ class Source:
         if not _VARIABLE.fullmatch(name):
             fresh = re.sub(r"\W", "_", f"_{name}" if name[:1].isdigit() else name, flags=re.ASCII)[:64] or "IMPORTED"
             return self.variable(fresh, path, f'in place of "{short(name)}", which is no name of a variable here', kind)
-        return self.variable(name, path, "as before", kind)
+        return self.variable(name, path, "as before" + (", with no / at its end" if kind == "url" else ""), kind)
 
     def secret(self, path: Place, value: str, stem: str) -> str:
         """Return a secret as our file has it: always a variable. One that stands in the file itself is not copied."""
@@ -133,7 +135,8 @@ def leaves(value: Any, path: Place = ()) -> Iterator[Place]:
         yield path
 
 
-def _about(problem: Problem, about: str) -> Problem:
+def _about(problem: Problem, about: str, before: int) -> Problem:
+    problem = msgspec.structs.replace(problem, line=max(1, problem.line - before))
     if problem.message.startswith(("expected a mapping", "empty:")):
         return msgspec.structs.replace(problem, message=f"expected {about}.")
     return problem
