@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Raw
 
 from pointsman.core.options import Edit
+from pointsman.dialects.base import WireError
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _list = msgspec.json.Decoder(list[Raw]).decode
@@ -23,7 +24,7 @@ _system = msgspec.json.Decoder(_Message).decode
 
 def edited(body: bytes, edit: Edit) -> bytes:
     """Return a chat request body with the route's members, its text before everything, and its bound on the answer. Every
-    other byte of a member stays. `body` was read before, so it is an object with messages."""
+    other byte of a member stays. Raise WireError when the messages are no list."""
     members = _members(body)
     for name, value in edit.params.items():
         members[name] = Raw(value)
@@ -41,7 +42,10 @@ def edited(body: bytes, edit: Edit) -> bytes:
 
 def _prefixed(messages: bytes, prefix: str) -> bytes:
     """Return the messages with a text put before those of the system; a system message that comes first takes it in."""
-    listed = _list(messages)
+    try:
+        listed = _list(messages)
+    except msgspec.MsgspecError:
+        raise WireError("the body does not fit a chat request: `messages` must be a list") from None
     if listed:
         try:
             first = _system(listed[0])

@@ -11,9 +11,12 @@ from pointsman.core.case import Said
 from pointsman.dialects.relay_request import Head
 
 SESSION_HEADERS = ("x-session-id", "x-claude-code-session-id")
-MOST_TEXT = 4_096  # characters of one value
+# OpenAI's own bounds of metadata: https://platform.openai.com/docs/api-reference/chat/create; what is longer is cut. The
+# record of a request holds what its rules saw, and may not become large by what a client writes.
+MOST_TEXT = 512  # characters of one value
+MOST_NAME = 64
 MOST_SESSION = 256
-MOST_ENTRIES = 64  # of metadata
+MOST_ENTRIES = 16  # of metadata
 MOST_BEGINNING = 16  # messages
 _NONE = Raw(b"")
 
@@ -79,7 +82,7 @@ def _metadata(raw: Raw) -> dict[str, str]:
     except msgspec.ValidationError:
         return {}
     return {
-        name: _text(value) if bytes(value).startswith(b'"') else bytes(value).decode()[:MOST_TEXT]
+        name[:MOST_NAME]: _text(value) if bytes(value).startswith(b'"') else bytes(value).decode()[:MOST_TEXT]
         for name, value in list(given.items())[:MOST_ENTRIES]
     }
 

@@ -60,32 +60,37 @@ class Books:
         """End the turn: write the records, then let go what waited."""
         records, senders, answers = self._records, self._senders, self._answers
         self._records, self._senders, self._answers = [], [], []
-        lost: JournalError | None = None
+        lost: dict[str, JournalError] = {}  # by the id of the record
         for at in range(0, len(records), MAX_BATCH):
-            try:
-                self._append(records[at : at + MAX_BATCH])
-            except JournalError as error:
-                lost = error
-        if lost is not None:
-            self._lost(lost, records)
+            self._append(records[at : at + MAX_BATCH], lost)
         for edge, answer in answers:
             if edge.current is not None:
                 edge.finish(answer)
-        for sender in senders:
-            if lost is None:
+        if not lost:
+            for sender in senders:
+                sender.booked()
+            return
+        admitted = [record.id for record in records if isinstance(record, Admitted)]
+        for id, sender in zip(admitted, senders, strict=True):
+            error = lost.get(id)
+            if error is None:
                 sender.booked()
             else:
-                sender.unbooked(lost)
+                sender.unbooked(error)
 
-    def _append(self, records: list[Record]) -> None:
-        """Write records as one frame, or as several when they are longer than a frame may be."""
+    def _append(self, records: list[Record], lost: dict[str, JournalError]) -> None:
+        """Write records as one frame, or as several when they are longer than a frame may be; note which are `lost`."""
         payload = _encoded(records)
         if len(payload) <= MAX_PAYLOAD or len(records) == 1:
-            self.journal.append(payload)
+            try:
+                self.journal.append(payload)
+            except JournalError as error:
+                lost.update((record.id, error) for record in records if isinstance(record, Admitted))
+                self._lost(error, records)
         else:
             half = len(records) // 2
-            self._append(records[:half])
-            self._append(records[half:])
+            self._append(records[:half], lost)
+            self._append(records[half:], lost)
 
     def _check(self) -> None:
         self.journal.check_bound()

@@ -52,7 +52,7 @@ def from_endpoints(text: str, file: str) -> Result:
         candidates = members if len(members) == 1 else [{one: 1} for one in members]
         draft.routes[name] = Entry({"candidates": candidates}, draft.deployments[members[0]].line)
     if not groups:
-        why = "\n".join(note.says for note in source.notes[:3])
+        why = "\n".join(note.says for note in source.notes[:3] if note.says.startswith("left out"))
         raise ConfigError([Problem(file, 1, 1, "", f"no endpoint in it can be used. {why or _HINT}")])
     return Result(draft.text(f"Made from {file}.", file.rpartition("/")[2]), tuple(source.notes), source.variables)
 
