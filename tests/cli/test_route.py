@@ -72,7 +72,7 @@ def test_exit_code_one_says_that_nobody_could(config: str) -> None:
     found = told(config, "support", "--state", "one=down", "--state", "two=cooling", code=1)
     assert found["deployment"] is None and found["refused"] in {"ejected", "cooling"} and found["ladder"] == ["reply"]
     said = runner.invoke(app, ["route", config, "support", "--state", "one=down", "--state", "two=down"])
-    assert said.exit_code == 1 and "none of 2 candidates could take it" in said.output
+    assert said.exit_code == 1 and "none of its 2 candidates could take it" in said.output
 
 
 def test_a_whole_body_can_be_given(config: str, tmp_path: Path) -> None:

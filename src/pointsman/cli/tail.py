@@ -79,11 +79,15 @@ def line(row: dict[str, Any], width: int) -> str:
 
 
 def _choice(row: dict[str, Any]) -> str:
-    """Return why a deployment was drawn, and with what probability; after a failover, which one answered instead."""
+    """Return why a deployment was drawn, and with what probability; after a failover, which one answered instead; and the
+    rung of the ladder that did, if one did."""
+    if row["outcome"] == "degraded":
+        return f"{row['arm']} degraded:{row['degraded']}".lstrip()
     if row["deployment"] != row["planned"] and row["attempts"]:
         return f"{row['planned']} » {row['deployment']}"
     chance = "" if row["probability"] is None or row["probability"] >= 1.0 else f" {row['probability']:.2f}"
-    return f"{row['reason']}{chance}" + (f", {row['attempts']} sends" if row["attempts"] > 1 else "")
+    arm = f"{row['arm']} " if row["arm"] else ""
+    return f"{arm}{row['reason']}{chance}" + (f", {row['attempts']} sends" if row["attempts"] > 1 else "")
 
 
 def _fit(text: str, width: int) -> str:

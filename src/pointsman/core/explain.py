@@ -98,7 +98,8 @@ def sentences(decision: Decision) -> list[str]:
     said = [f"{', then '.join(decision.path)}."] if decision.path else []
     total, eligible = len(decision.candidates), len(decision.order)
     if not eligible:
-        return [*said, f"Route {decision.route}: none of {total} candidates could take it ({decision.reason})."]
+        why = REASONS.get(decision.reason.partition(":")[2], decision.reason)
+        return [*said, f"Route {decision.route}: {_nobody(total)}: {why}."]
     probability = decision.probabilities[0]
     chance = f" with probability {probability:.2f}" if probability < 1.0 else ""
     plural = "s" if total != 1 else ""
@@ -140,6 +141,10 @@ def told(asked: str, options: Options, plan: Plan, decision: Decision) -> dict[s
         "candidates": [msgspec.to_builtins(candidate) for candidate in candidates_of(decision)],
         "facts": facts_of(decision),
     }
+
+
+def _nobody(total: int) -> str:
+    return "its only candidate could not take it" if total == 1 else f"none of its {total} candidates could take it"
 
 
 def _candidate(decision: Decision, position: int, rank: int | None, state: State) -> Candidate:

@@ -35,6 +35,7 @@ from pointsman.gateway.world import LOCAL, World
 from pointsman.observe.metrics import BREAKER_VALUES, Metrics, merge, render
 from pointsman.stores.journal import Journal, waiting_bytes
 from pointsman.strategies.guard import GUARDS
+from pointsman.strategies.plugins import PluginError
 
 SWEEP_S = 0.05  # how exact the limits of exchanges are
 EDGE_SWEEP_S = 0.5  # how exact the limits of client connections are
@@ -344,5 +345,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except OSError as error:
+    except (OSError, PluginError) as error:
         sys.exit(f"pointsman worker: {error}")
