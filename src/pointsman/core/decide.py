@@ -182,18 +182,20 @@ def _ranked(
 
 
 def _tier(options: Options, eligible: Eligible, features: Features, snapshot: Snapshot) -> Ranking:
-    """Rank the candidates of one tier: explore, stay with the conversation's deployment, or let the strategy rank."""
-    count, share = len(eligible), options.route.explore
+    """Rank the candidates of one tier: stay with the conversation's deployment, explore, or let the strategy rank. A
+    conversation is not explored with: each move would cost it its warm cache."""
+    count = len(eligible)
     if count == 1:
         return options.strategy.rank(options, eligible, features, snapshot)
-    seed = snapshot.seed
+    sticky = -1 if snapshot.detail is None else snapshot.detail.sticky
+    stays = sticky in eligible
+    seed, share = snapshot.seed, 0.0 if stays else options.route.explore
     drawn = eligible[min(int(seed / share * count), count - 1)] if seed < share else -1
     if share:
         seed = min((seed - share) / (1.0 - share) if drawn < 0 else seed / share, LAST_SEED)
         snapshot = msgspec.structs.replace(snapshot, seed=seed)
     ranking = options.strategy.rank(options, eligible, features, snapshot)
-    sticky = -1 if snapshot.detail is None else snapshot.detail.sticky
-    if sticky in eligible and not options.strategy.by_cost:
+    if stays and not options.strategy.by_cost:
         ranking = _with_first(ranking, sticky, certain=True)
     if drawn >= 0:
         ranking = _with_first(ranking, drawn)

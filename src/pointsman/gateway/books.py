@@ -70,8 +70,8 @@ class Books:
             for sender in senders:
                 sender.booked()
             return
-        admitted = [record.id for record in records if isinstance(record, Admitted)]
-        for id, sender in zip(admitted, senders, strict=True):
+        waited = [record.id for record in records if isinstance(record, Admitted | Feedback)]
+        for id, sender in zip(waited, senders, strict=True):
             error = lost.get(id)
             if error is None:
                 sender.booked()
@@ -85,7 +85,7 @@ class Books:
             try:
                 self.journal.append(payload)
             except JournalError as error:
-                lost.update((record.id, error) for record in records if isinstance(record, Admitted))
+                lost.update((record.id, error) for record in records if isinstance(record, Admitted | Feedback))
                 self._lost(error, records)
         else:
             half = len(records) // 2
@@ -104,8 +104,8 @@ class Books:
         loop.call_soon(self.turn)
 
     def _lost(self, error: JournalError, records: list[Record]) -> None:
-        """Report records that could not be written. What they admit is refused; what they settle is kept for the next
-        write, and if that never comes it stands as admitted, so it is booked as recovered."""
+        """Report records that could not be written. What they admit is refused, and so is feedback; what they settle is kept
+        for the next write, and if that never comes it stands as admitted, so it is booked as recovered."""
         self.metrics.journal_errors += 1
         settled: list[Record] = [record for record in records if isinstance(record, Settled)]
         if settled:
