@@ -19,10 +19,11 @@ from gateway_router import KEY, Router, until
 
 from pointsman.control.pump import Pump
 from pointsman.control.replay import Policies
-from pointsman.core.entry import Feedback
-from pointsman.gateway.books import MAX_BATCH
+from pointsman.core.entry import Feedback, decode_records
+from pointsman.gateway.books import MAX_BATCH, Books
 from pointsman.gateway.feedback import MOST_COMMENT, MOST_CORRECTION, MOST_LABEL
-from pointsman.stores.journal import MAX_PAYLOAD
+from pointsman.observe.metrics import Metrics
+from pointsman.stores.journal import MAX_PAYLOAD, Journal, read_all
 from pointsman.stores.ledger import FeedbackCounts, UsageQuery, UsageRow
 from pointsman.stores.sqlite import FILE, SqliteReader, SqliteWriter
 
@@ -249,6 +250,30 @@ def test_a_turn_with_more_than_a_frame_holds_is_written_in_several(lab: Lab, sta
         for wire in wires:
             wire.close()
     assert len(kept(router)) == count
+
+
+async def test_each_sender_of_a_turn_hears_of_its_own_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from test_books_bytes import KB, Waiting, record
+
+    journal = Journal(tmp_path, "w-1", 64 * KB * KB, 1024 * KB * KB)
+    books = Books(journal, Metrics())
+    small, large = record_of_books("fbk_1", "x"), record_of_books("fbk_2", "x" * 5 * KB * KB)
+    records = [record(1, 1), small, record(2, 5 * KB * KB), large, record(3, 1)]
+    waiting = [Waiting() for _ in records]
+    for one, sender in zip(records, waiting, strict=True):
+        books.admit(one, sender)
+    books.turn()
+    journal.close()
+    told = [sender.said.partition(":")[0] for sender in waiting]
+    assert told == ["booked", "booked", "refused", "refused", "booked"]
+    assert [one.id for data in read_all(tmp_path) for one in decode_records(data)] == ["req_1", "fbk_1", "req_3"]
+    assert "could not be written" in capsys.readouterr().err
+
+
+def record_of_books(id: str, comment: str) -> Feedback:
+    return Feedback(id, 0, ("k", "", "", ""), "r", "", None, "", "", comment, "", "user")
 
 
 # --- what becomes of it
