@@ -85,6 +85,8 @@ def first(request: Request, options: Options, snapshot: Snapshot) -> int:
     if not options.plain:
         order = _rank(options, snapshot, features).ranking.order
         return order[0] if order else -1
+    if snapshot.calm and fits_all(options, features):  # the usual case of `_filter`, without the call
+        return options.strategy.draw(options, options.positions, features, snapshot)
     eligible, _ = _filter(options, snapshot, features)
     if not eligible:
         return -1

@@ -113,7 +113,9 @@ def charge(usage: Usage, price: Price | None, service_tier: str | None = None, m
     """Return what `usage` costs. Unknown price or unknown usage is `unpriced`, never zero (I5)."""
     if price is None or usage.source == "unknown":
         return UNPRICED
-    rates = price.rates_for(usage.input_tokens, service_tier, minute)
+    rates: Rates | None = price.rates
+    if service_tier is not None or price.tiers or price.windows:
+        rates = price.rates_for(usage.input_tokens, service_tier, minute)
     if rates is None:
         return UNPRICED
     return Charge(nano_of(usage, rates), "measured" if usage.source == "measured" else "estimated")

@@ -54,16 +54,18 @@ class Attempt:
             return Outcome(Kind.BROKEN, status, "something else came than was asked for")
         return outcome
 
-    def row(self, outcome: Outcome, now_ms: float, ready_ms: float, priced_by: tuple[str | None, int]) -> AttemptRow:
-        """Return what the books say of the attempt. Times in it count from `ready_ms`; `priced_by` are the service tier
-        and the minute of the UTC day.
+    def row(
+        self, outcome: Outcome, now_ms: float, ready_ms: float, service_tier: str | None, minute: int
+    ) -> AttemptRow:
+        """Return what the books say of the attempt. Times in it count from `ready_ms`; `minute` is that of the UTC day
+        whose prices hold, -1 when none depends on it.
 
         An end that providers do not bill costs nothing; a billable one without usage is unpriced: unknown is not zero (I5).
         """
         deployment, usage = self.endpoint.deployment, outcome.usage
         price = deployment.price
         if usage.source != "unknown":
-            cost = charge(usage, price, *priced_by)
+            cost = charge(usage, price, service_tier, minute)
         else:
             cost = UNPRICED if self.answered_ms and outcome.kind in BILLABLE else NOTHING
         return AttemptRow(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import msgspec
@@ -40,14 +40,9 @@ Handler = Callable[["Worker", Edge, Incoming], Work | None]
 MAX_CLIENT_TIMEOUT_S = 86_400.0
 
 
-class Considered(NamedTuple):
-    """Hold a request that may be answered, with all that `decide` takes. Unix milliseconds."""
-
-    head: Head
-    name: str  # as the client wrote it
-    case: tuple[Options, Request, Snapshot]
-    routed: Routed | None
-    at_ms: int
+# A request that may be answered: its head, the name as the client wrote it, all that `decide` takes, where routing took it
+# if the route asked for that, and when it came in Unix milliseconds. (A plain tuple: a class costs more on this path.)
+Considered = tuple[Head, str, tuple[Options, Request, Snapshot], Routed | None, int]
 
 
 def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
@@ -127,19 +122,20 @@ def consider(worker: Worker, edge: Edge, incoming: Incoming) -> Considered | Non
         around = live.surroundings(len(worker.active))
         routed = route(Asked(options, said, features, key, received_ms, at_ms), around)
         options, features, detail = routed.trail.options, routed.features, routed.detail
+    told, total_ms = headers.get("x-stainless-read-timeout"), options.total_ms
     request = Request(
         request_id(at_ms, live.id_bytes()),
         "chat",
         options.route.name,
         features,
         received_ms,
-        received_ms + _deadline_ms(headers.get("x-stainless-read-timeout"), head, options.total_ms),
+        received_ms + (total_ms if told is None and head.pointsman is UNSET else _deadline_ms(told, head, total_ms)),
         head.service_tier,
         None if head.pointsman is UNSET else head.router.attempts,
     )
     states = options.states_of(live.states)
     snapshot = Snapshot(world.version, received_ms, live.random(), states, live.calm, detail)
-    return Considered(head, name, (options, request, snapshot), routed, at_ms)
+    return head, name, (options, request, snapshot), routed, at_ms
 
 
 def _may(key: Key, route: str) -> bool:

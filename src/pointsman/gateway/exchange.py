@@ -30,7 +30,7 @@ from pointsman.gateway.edge import Edge, Incoming
 from pointsman.gateway.kept import Recording
 from pointsman.gateway.ladder import keeps_answers, last_answer
 from pointsman.gateway.refusals import failure_body, unbooked
-from pointsman.gateway.settlement import decided_of, nobody_of, own_headers, priced_by, settled_of
+from pointsman.gateway.settlement import decided_of, nobody_of, own_headers, settled_of
 from pointsman.gateway.shell import Shell
 from pointsman.gateway.upstream import Connection, RawHeaders
 from pointsman.gateway.world import CALLER_DIALECT
@@ -310,7 +310,9 @@ class Exchange:
     def _end_attempt(self, attempt: Attempt, outcome: Outcome, now_ms: float) -> None:
         """Book the attempt and fold it into health."""
         self.attempt = None
-        row = attempt.row(outcome, now_ms, self.incoming.ready_ms, priced_by(self))
+        detail = self.snapshot.detail
+        minute = -1 if detail is None else detail.minute
+        row = attempt.row(outcome, now_ms, self.incoming.ready_ms, self.request.service_tier, minute)
         self.rows.append(row)
         if self.routed is not None:
             note(self, self.routed, row, now_ms)

@@ -50,7 +50,7 @@ def own_headers(exchange: Exchange, now_ms: float, *, whole: bool = False) -> st
         same = exchange.world.own_headers(exchange.options, position, attempts)
     else:
         same = exchange.world.routed_headers(routed.trail, position, attempts) + why(exchange)
-    ids = _ids(exchange)
+    ids = exchange.request.id if "x-request-id" not in incoming.headers else _ids(exchange)
     cost = ""
     if whole:
         rows = exchange.rows
@@ -105,12 +105,6 @@ def nobody_of(exchange: Exchange) -> Outcome:
     if error is not None:
         return rule_failure(error)
     return in_the_way(decided_of(exchange)[0], exchange.request, exchange.options.label)
-
-
-def priced_by(exchange: Exchange) -> tuple[str | None, int]:
-    """Return the service tier, and the minute of the UTC day whose prices hold (-1: none depends on it)."""
-    detail = exchange.snapshot.detail
-    return exchange.request.service_tier, -1 if detail is None else detail.minute
 
 
 def decided_of(exchange: Exchange) -> tuple[Plan, Decision]:

@@ -67,37 +67,39 @@ class Metrics(msgspec.Struct):
     def count(self) -> None:
         """Count what was noted: all together, once a turn at most, and before the counters are read."""
         noted, self.noted = self.noted, []
-        for settled in noted:
-            self._count(settled)
-
-    def _count(self, s: Settled) -> None:
-        route = s.route
-        last = s.attempts[-1].deployment if s.attempts else ""
-        key = f"{route}\x1f{last}\x1f{s.outcome}"
-        self.requests[key] = self.requests.get(key, 0) + 1
-        self.attempts[route] = self.attempts.get(route, 0) + len(s.attempts)
-        for row in s.attempts:
-            self._charge(row)
-        if s.degraded:
-            key = f"{route}\x1f{s.degraded}"
-            self.degraded[key] = self.degraded.get(key, 0) + 1
-        if s.first_ms:
-            _observe(self.ttft, route, s.first_ms / 1000.0)
-        _observe(self.total, route, s.ended_ms / 1000.0)
-        overhead_s = max(0.0, s.ended_ms - s.upstream_ms) / 1000.0
-        self.overhead[bisect_left(OVERHEAD_EDGES_S, overhead_s)] += 1
-        self.overhead[-1] += overhead_s
+        requests, attempts, overhead = self.requests, self.attempts, self.overhead
+        for s in noted:
+            route, rows = s.route, s.attempts
+            key = f"{route}\x1f{rows[-1].deployment if rows else ''}\x1f{s.outcome}"
+            requests[key] = requests.get(key, 0) + 1
+            attempts[route] = attempts.get(route, 0) + len(rows)
+            for row in rows:
+                self._charge(row)
+            if s.degraded:
+                key = f"{route}\x1f{s.degraded}"
+                self.degraded[key] = self.degraded.get(key, 0) + 1
+            if s.first_ms:
+                _observe(self.ttft, route, s.first_ms / 1000.0)
+            _observe(self.total, route, s.ended_ms / 1000.0)
+            own_s = (s.ended_ms - s.upstream_ms) / 1000.0
+            own_s = own_s if own_s > 0.0 else 0.0
+            overhead[bisect_left(OVERHEAD_EDGES_S, own_s)] += 1
+            overhead[-1] += own_s
 
     def _charge(self, row: AttemptRow) -> None:
         usage, name = row.usage, row.deployment
-        if usage.output_tokens or usage.input_tokens:
-            counts = self.tokens.setdefault(name, [0, 0])
-            counts[0] += usage.input_tokens
-            counts[1] += usage.output_tokens
+        counts = self.tokens.get(name)
+        if counts is None:
+            counts = self.tokens[name] = [0, 0]
+        counts[0] += usage.input_tokens
+        counts[1] += usage.output_tokens
         if row.charge_state == "unpriced":
             self.unpriced[name] = self.unpriced.get(name, 0) + 1
         elif row.charge_nano:
-            self.cost_nano.setdefault(name, [0, 0])[row.charge_state == "estimated"] += row.charge_nano
+            costs = self.cost_nano.get(name)
+            if costs is None:
+                costs = self.cost_nano[name] = [0, 0]
+            costs[row.charge_state == "estimated"] += row.charge_nano
 
     def refuse(self, code: str) -> None:
         self.refused[code] = self.refused.get(code, 0) + 1
