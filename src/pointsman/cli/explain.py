@@ -109,24 +109,29 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def candidates_table(candidates: list[Candidate], facts: dict[str, Any]) -> Table:
-    """Return the candidates of a decision as a table, those of the plan first."""
+    """Return the candidates of a decision as a table, those of the plan first; what was measured only if anything was."""
     from rich.text import Text
 
     from pointsman.control.explanation import REASONS
 
     needs = f", needs {', '.join(facts['needs'])}" if facts["needs"] else ""
     title = f"Candidates for about {facts['input_tokens_estimated']} input tokens{needs}"
-    table = _table(title, ">plan", "deployment", ">probability", ">score", ">ttft", ">tok/s", "measured", "state")
+    measured = any(c.measured_s_ago is not None for c in candidates)
+    speeds = (">ttft", ">tok/s", "measured") if measured else ()
+    table = _table(title, ">plan", "deployment", ">probability", ">score", *speeds, "state")
     for c in candidates:
         state = REASONS.get(c.reason, c.reason) if c.reason else c.breaker.replace("closed", "healthy")
+        seen = (
+            f"{c.ttft_ms:.0f} ms",
+            f"{c.tokens_per_s:.0f}",
+            "never: prior" if c.measured_s_ago is None else f"{c.measured_s_ago:.1f} s before",
+        )
         cells = (
             str(c.rank or "-"),
             clean(c.deployment),
             "-" if c.probability is None else f"{c.probability:.3f}",
             "-" if c.score is None else f"{c.score:.4g}",
-            f"{c.ttft_ms:.0f} ms",
-            f"{c.tokens_per_s:.0f}",
-            "never: prior" if c.measured_s_ago is None else f"{c.measured_s_ago:.1f} s before",
+            *(seen if measured else ()),
             state + (f", last: {c.last_failure}" if c.last_failure else ""),
         )
         table.add_row(*[Text(cell) for cell in cells], style="bold" if c.rank == 1 else "dim" if c.rank is None else "")

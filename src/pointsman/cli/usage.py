@@ -105,6 +105,7 @@ _COLUMNS = (
     _Column("un-\npriced", lambda r: _some(r.unpriced, f"+{count(r.unpriced)}"), always=False),
     _Column("errors", lambda r: _some(r.errors, count(r.errors))),
     _Column("fail-\nover", lambda r: _some(r.failovers, count(r.failovers)), always=False),
+    _Column("de-\ngraded", lambda r: _some(r.degraded, count(r.degraded)), always=False),
     _Column("ttft in ms\np50 / p95", _ttft),
     _Column("feed-\nback", _feedback, always=False),
 )

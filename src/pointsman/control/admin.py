@@ -45,7 +45,7 @@ from pointsman.stores.versions import Versions, outcome
 LIMIT_S = 2.0  # for one question to the ledger
 RECENT = 50  # requests on the status page
 DEFAULT_SINCE = "24h"
-NO_ROW = UsageRow((), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None)
+NO_ROW = UsageRow((), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None)
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -152,6 +152,7 @@ class UsageRow(msgspec.Struct, frozen=True):
     unpriced: int
     errors: int
     failovers: int
+    degraded: int  # answered by a rung of the ladder
     recovered: int
     ttft_p50_us: int | None
     ttft_p95_us: int | None

@@ -177,7 +177,8 @@ _SUMS = """
     SUM(CASE WHEN charge_state = 'measured' THEN charge_nano END),
     SUM(CASE WHEN charge_state = 'estimated' THEN charge_nano END),
     SUM(charge_nano IS NULL), SUM(outcome NOT IN (?, ?, ?)),
-    SUM(attempts > 1 AND deployment <> planned AND planned <> ''), SUM(recovered), percentiles(ttft_us)
+    SUM(attempts > 1 AND deployment <> planned AND planned <> ''), SUM(degraded <> ''), SUM(recovered),
+    percentiles(ttft_us)
     FROM requests WHERE at_ms >= ?"""
 assert _SUMS.count("?") == len(NO_ERROR) + 1
 

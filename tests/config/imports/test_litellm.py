@@ -354,7 +354,7 @@ def places() -> Iterator[Place]:
     yield from [("router_settings", "model_group_alias"), ("model_list", 0, "model_name"), ("model_list", 0)]
 
 
-@pytest.mark.parametrize(("turn", "value"), enumerate(ODD))
+@pytest.mark.parametrize(("turn", "value"), list(enumerate(ODD)))
 def test_a_wrong_value_anywhere_is_told_and_the_rest_goes_on(turn: int, value: Any) -> None:
     found = list(places())[turn % 9 :: 9]  # all values at all places take too long
     for number, path in enumerate(found):
