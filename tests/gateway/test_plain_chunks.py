@@ -138,7 +138,7 @@ def replies(draw: st.DrawFn) -> tuple[bool, list[bytes]]:
 def test_i19_a_chunk_that_passes_the_parser_by_changes_nothing(calls: list[tuple[bool, list[bytes]]]) -> None:
     heard, ended, idle, _ = carried(calls)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upstream, "_SIZE_LINES", [NEVER] * MAX_PLAIN_CHUNK)
+        patch.setattr(upstream, "SIZE_LINES", [NEVER] * MAX_PLAIN_CHUNK)
         expected, expected_end, expected_idle, none = carried(calls)
     assert none == 0
     assert (heard, ended, idle) == (expected, expected_end, expected_idle)

@@ -105,13 +105,15 @@ class Client(asyncio.Protocol):
     link: Link | None = None
     left_s: float | None = None  # when the client went by its own wish
     ended_s: float | None = None
-    habit: str = ""
+    answers: int = 0  # whole ones so far
 
     def start(self) -> None:
         slow = self.plan["slow"]
         self.rng = random.Random(f"{self.network.seed}:client:{self.plan['id']}")
         more = {"window": slow["window"], "high": slow["high"]} if slow else {}
         self.link = self.network.dial(self, **more)
+        if self.link is None and self.network.over:
+            return
         if self.link is None:
             self.loop.call_later(0.1, self.start)
             return
@@ -133,7 +135,7 @@ class Client(asyncio.Protocol):
             delay_s = 0.0
             for piece in pieces[:-1]:
                 self.loop.call_later(delay_s, self.link.front.write, piece)
-                delay_s += self.rng.choice((0.0, 0.01, 0.3))
+                delay_s += self.rng.choice((0.0001, 0.01, 0.3))
             self.loop.call_later(delay_s, self._sent, sent, pieces[-1])
         else:
             self._sent(sent, data)
@@ -157,8 +159,10 @@ class Client(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        before = self._answers()
+        before = self.answers
         self.data += data
+        if data.endswith((b"\n", b"}")):
+            self.answers = sum(1 for response in read_responses(bytes(self.data)) if response.whole)
         slow, leave = self.plan["slow"], self.plan["leave"]
         if leave and "events" in leave and self.data.count(b"data: ") >= leave["events"]:
             self._leave()
@@ -166,7 +170,7 @@ class Client(asyncio.Protocol):
         if slow and self.link is not None:
             self.link.front.pause_reading()
             self.loop.call_later(slow["every_s"], self.link.front.resume_reading)
-        after = self._answers()
+        after = self.answers
         if not self.plan["pipeline"] and after > before and after < len(self.plan["requests"]):
             self.loop.call_later(self.plan["requests"][after]["gap_s"], self._send, after)
 
@@ -175,9 +179,6 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.ended_s = self.loop.time()
-
-    def _answers(self) -> int:
-        return sum(1 for response in read_responses(bytes(self.data)) if response.whole)
 
 
 def _bytes(id: str, request: dict[str, Any]) -> bytes:

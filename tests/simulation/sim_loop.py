@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 import selectors
 from collections.abc import Callable
@@ -44,6 +45,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         selector.loop = self
         super().__init__(selector)
         self._chance = random.Random(f"{seed}:loop")
+        self._owned: list[tuple[int, asyncio.Task[Any]]] = []
         self.network: Any = None
         self.after_step: Callable[[], None] = lambda: None
         self.failures: list[str] = []  # exceptions that no code of ours caught
@@ -84,12 +86,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         for handle in [*self._ready, *self._scheduled]:  # type: ignore[attr-defined]
             if handle._context is not None and handle._context.get(OWNER) == owner:
                 handle.cancel()
-        for task in asyncio.all_tasks(self):
-            if task.get_context().get(OWNER) == owner:  # type: ignore[attr-defined]
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
+        for task in self.tasks_of(owner):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coro: Any = task.get_coro()
+            if inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
+                coro.close()  # else Python warns that it was never awaited
+
+    def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> asyncio.Task[Any]:
+        task = super().create_task(coro, name=name, context=context)
+        self._owned.append((OWNER.get() if context is None else context.get(OWNER, 0), task))
+        return task
 
     def tasks_of(self, owner: int) -> list[asyncio.Task[Any]]:
-        return [t for t in asyncio.all_tasks(self) if t.get_context().get(OWNER) == owner]  # type: ignore[attr-defined]
+        """Return the tasks of a worker that have not ended."""
+        return [task for its, task in self._owned if its == owner and not task.done()]
 
 
 class Crash(BaseException):

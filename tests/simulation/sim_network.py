@@ -208,6 +208,7 @@ class Link:
         self._chance = random.Random(f"{network.seed}:{name}:{number}")
         self.opened_s = self.loop.time()
         self._last: dict[int, float] = {}
+        self._queues: dict[int, deque[Callable[[], None]]] = {}
         self.latency_s = self._chance.choice((0.0, 0.0005, 0.002, 0.02))
         self.cuts = self._chance.choice((0, 0, 1, 2))  # 0: hardly cut; 2: small pieces
         self.front: End
@@ -224,7 +225,10 @@ class Link:
     def later(self, end: End, call: Callable[[], None]) -> None:
         due = max(self.loop.time() + self.latency_s, self._last.get(id(end), 0.0))
         self._last[id(end)] = due
-        self.loop.call_at(due, call, context=self.network.context)
+        # Timers of one time fire in no order that is promised; what is on its way to an end keeps its own.
+        queue = self._queues.setdefault(id(end), deque())
+        queue.append(call)
+        self.loop.call_at(due, lambda: queue.popleft()(), context=self.network.context)
 
 
 class Network:
@@ -239,6 +243,8 @@ class Network:
         self.front_context = self.context
         self.trouble: Callable[[int], str] = lambda port: ""
         self.on_send: Callable[[Link, bytes], None] | None = None
+        self.left: list[Any] = []  # clients that went by their own wish
+        self.over = False  # no worker comes any more
         self._ticks = 0
 
     def tick(self) -> int:

@@ -22,8 +22,8 @@ REPLY_TEXT = "We are sorry; please come back in a while."
 _429 = {"do": "status", "status": 429}
 
 
-def _status(code: int, **more: Any) -> dict[str, Any]:
-    return {"do": "status", "status": code, **more}
+def _status(status: int, **more: Any) -> dict[str, Any]:
+    return {"do": "status", "status": status, **more}
 
 
 # name -> the mock's rule; a rule without `do` is played by the simulator's own network or provider.
@@ -86,7 +86,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "f53-no-finish": {"do": "no_finish"},
     "f53-behind-done": {"do": "garbage", "at": "end"},
     "f53-double-finish": {"do": "double_finish"},
-    "f57-big-event": {"do": "big_event", "at": "content:1", "bytes": 300_000},
+    "f57-big-event": {"do": "big_event", "at": "content:1", "bytes": 60_000},
     "f82-disk-full": {"disk": True},
     "f86-clock-jump": {"jump_s": 3600},
     "f86-clock-back": {"jump_s": -3600},
@@ -122,7 +122,7 @@ def draw(seed: int) -> Scenario:
     crashes = [_crash(stream(f"crash{i}"), end_s) for i in range(stream("crashes").choice((0, 0, 0, 1, 2)))]
     faults = [_fault(stream(f"fault{i}"), config, end_s) for i in range(stream("faults").randint(0, 6))]
     reloads = [_reload(stream(f"reload{i}"), end_s) for i in range(stream("reloads").choice((0, 0, 1, 2, 3)))]
-    count = stream("clients").randint(3, 16)
+    count = stream("clients").choice((3, 8, 16, 30))
     clients = [_client(stream(f"client{i}"), i, config, end_s) for i in range(count)]
     return Scenario(seed, config, speeds, clients, faults, reloads, crashes, end_s + stream("drain").choice((0, 1, 5)))
 
@@ -147,7 +147,7 @@ def _topology(rng: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
             deployments[f"d{i}"]["ttft_ms"] = 900
         fast = rng.choice((0, 50, 300))
         speeds[f"m{i}"] = {"ttft_ms": {"p50": fast, "p95": fast * 3}, "tokens_per_s": rng.choice((0, 20, 200)),
-                           "output_tokens": {"p50": rng.choice((2, 15)), "p95": 40},
+                           "output_tokens": {"p50": rng.choice((2, 15, 40)), "p95": 60},
                            "early_headers": rng.random() < 0.3}  # fmt: skip
     routes = {f"r{i}": _route(rng, list(deployments)) for i in range(rng.randint(1, 3))}
     if len(routes) > 1 and rng.random() < 0.3:
@@ -178,9 +178,9 @@ def _route(rng: random.Random, names: list[str]) -> dict[str, Any]:
     if strategy == "objective":
         route["objective"] = {"latency": 1, "cost": 1}
     if rng.random() < 0.4:
-        rungs = [{"candidates": [rng.choice(names)]}, {"cached": {"max_age": "1h"}}, {"reply": REPLY_TEXT},
-                 {"refuse": {"retry_after": "7s"}}]  # fmt: skip
-        route["degrade"] = [r for r in rungs if rng.random() < 0.5][:3] or [rungs[2]]
+        rungs: list[dict[str, Any]] = [{"candidates": [rng.choice(names)], "max_output": 30}, {"cached": {"max_age": "1h"}}]
+        last: dict[str, Any] = rng.choice(({"reply": REPLY_TEXT}, {"refuse": {"retry_after": "7s"}}))
+        route["degrade"] = [rung for rung in rungs if rng.random() < 0.5] + [last]
     if rng.random() < 0.2:
         route["limits"] = {"ttft_ms_p95": 500}
         route["relax"] = ["ttft_ms_p95"]
@@ -248,8 +248,10 @@ def reloaded(config: dict[str, Any], reload: dict[str, Any]) -> dict[str, Any]:
         config["limits"] |= {"idle_ms": rng.choice((900, 4000)), "attempts": rng.randint(1, 5)}
     elif what == "drop" and len(config["deployments"]) > 1:
         gone = rng.choice(list(config["deployments"]))
-        if _without(config, gone):
-            del config["deployments"][gone]
+        fewer = copy.deepcopy(config)
+        if _without(fewer, gone):
+            del fewer["deployments"][gone]
+            config = fewer
     elif what == "key":
         config["providers"][rng.choice(list(config["providers"]))]["api_key"] = SECRETS[1]
     elif what == "weights":

@@ -68,8 +68,9 @@ def predicted_ms(state: State, now_ms: float, output_tokens: int) -> float:
     return predicted_ttft_ms(state, now_ms) + output_tokens * 1000.0 / state.tps
 
 
-def succeeded(state: State, now_ms: float, ttft_ms: float, tps: float | None) -> State:
-    """Fold a success: the breaker closes, latency follows peaks at once and recovers cautiously (peak EWMA)."""
+def succeeded(state: State, now_ms: float, ttft_ms: float, tps: float | None, count: float = 1.0) -> State:
+    """Fold a success: the breaker closes, latency follows peaks at once and recovers cautiously (peak EWMA). `count`
+    successes are counted, of which this one was measured."""
     speed = state.tps
     if state.measured_ms == -math.inf:
         ewma = ttft_ms
@@ -91,8 +92,8 @@ def succeeded(state: State, now_ms: float, ttft_ms: float, tps: float | None) ->
         speed if speed > 0.001 else 0.001,
         now_ms,
         0,
-        state.window_ok * decay + 1.0,
-        state.window_all * decay + 1.0,
+        state.window_ok * decay + count,
+        state.window_all * decay + count,
         window_ms,
         0,
         0.0,

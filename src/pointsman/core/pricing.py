@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -121,6 +122,7 @@ def charge(usage: Usage, price: Price | None, service_tier: str | None = None, m
     return Charge(nano_of(usage, rates), "measured" if usage.source == "measured" else "estimated")
 
 
+@lru_cache(maxsize=4096)
 def usd_exact(nano: int) -> str:
     """Return nano-dollars as dollars with all nine places. `nano` >= 0."""
     whole, rest = divmod(nano, NANO_PER_USD)

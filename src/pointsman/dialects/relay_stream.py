@@ -8,7 +8,8 @@ after a few byte searches that rule out anything but content, or is decoded.
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -31,6 +32,18 @@ _CONTENT_MEMBERS = (
     "reasoning_details",
     "audio",
 )
+
+
+MOST_HEADS = 16  # lengths of segments whose beginning one stream remembers
+
+
+class Watched(Protocol):
+    """What is told that content came."""
+
+    progress: bool
+
+
+Tap = Callable[[bytes], bool]
 
 
 class RelayStream:
@@ -80,6 +93,41 @@ class RelayStream:
             self.text_bytes += max(events, len(data) - events * self._overhead)
             return data
         return self._examine(data)
+
+    def tap(self, lines: Sequence[bytes], send: Callable[[bytes], object], watched: Watched) -> Tap | None:
+        """Return what passes on a segment that is one whole chunk with one event of the template, and tells whether it was
+        that; None until there is a template. It does what `feed` does of such an event, for less: framing and template
+        are compared together. `lines` are the size lines of chunks by the length of the segment."""
+        if self._around < 0:
+            return None
+        prefix, middle, tail = self._prefix, self._middle, self._tail + b"\r\n"
+        heads: dict[int, bytes] = {}
+        size_of_tail, most = len(tail), len(lines)
+
+        def passes(data: bytes) -> bool:
+            size = len(data)
+            head = heads.get(size)
+            if head is None:
+                if size >= most:
+                    return False
+                head = lines[size] + prefix
+                if len(heads) < MOST_HEADS:
+                    heads[size] = head
+            text = data.removeprefix(head).removesuffix(tail)
+            if len(text) + len(head) + size_of_tail != size or self._carry or self.done:
+                return False
+            if middle:
+                text, found, padding = text.partition(middle)
+                if not found or QUOTE in padding or LF in padding or CR in padding:
+                    return False
+            if QUOTE in text or LF in text or CR in text:
+                return False
+            self.text_bytes += len(text)
+            watched.progress = True
+            send(data)
+            return True
+
+        return passes
 
     def close(self) -> tuple[bytes, Outcome]:
         """Return the last bytes to forward and the Outcome that the end of the provider's bytes means: Ok only behind a

@@ -86,7 +86,7 @@ class Books:
                 self.journal.append(payload)
             except JournalError as error:
                 lost.update((record.id, error) for record in records if isinstance(record, Admitted | Feedback))
-                self._lost(error, records)
+                self._lost(error, [r for r in records if not (isinstance(r, Settled) and r.id in lost)])
         else:
             half = len(records) // 2
             self._append(records[:half], lost)

@@ -22,6 +22,7 @@ from pointsman.dialects.base import WireError
 from pointsman.dialects.edit import edited
 from pointsman.dialects.relay_reply import read_reply
 from pointsman.dialects.relay_request import Head
+from pointsman.dialects.relay_stream import RelayStream
 from pointsman.gateway import answers
 from pointsman.gateway.afterwards import keep, note
 from pointsman.gateway.attempt import Attempt, Pipe, known_usage
@@ -32,7 +33,7 @@ from pointsman.gateway.ladder import keeps_answers, last_answer
 from pointsman.gateway.refusals import failure_body, unbooked
 from pointsman.gateway.settlement import decided_of, nobody_of, own_headers, settled_of
 from pointsman.gateway.shell import Shell
-from pointsman.gateway.upstream import Connection, RawHeaders
+from pointsman.gateway.upstream import SIZE_LINES, Connection, RawHeaders
 from pointsman.gateway.world import CALLER_DIALECT
 from pointsman.stores.journal import JournalError
 
@@ -216,6 +217,8 @@ class Exchange:
             self.progress = True
             if out is data and chunk and not delivery.plain:
                 delivery.send(chunk)  # the client reads the same coding: what came is what would be made here
+                if self._kept is None and self._connection is not None and isinstance(pipe, RelayStream):
+                    self._connection.tap = pipe.tap(SIZE_LINES, delivery.send, self)
                 return  # what leaves as it came is content: no end, no failure
             delivery.write(out)
         elif pipe.content:

@@ -25,6 +25,7 @@ from pointsman.gateway.spending import Spending
 from pointsman.gateway.world import Place, World
 
 ENTROPY_BYTES = 4096
+THIN_MS = 2.0  # successes that follow one another faster are folded together, unless they are slower than expected
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -166,9 +167,15 @@ class Live:
         state, group = self.states[deployment], self._group_of[deployment]
         group.sent()
         if outcome.kind is Kind.OK:
-            state = self.states[deployment] = succeeded(state, now_ms, ttft_ms, tps)
-            self.packed[deployment] = Raw(_pack(state))
-            self.measured.sketches[deployment].add(ttft_ms)
+            measured = self.measured
+            measured.sketches[deployment].add(ttft_ms)
+            quiet = not state.failures and not state.ejections and tps is None
+            if quiet and now_ms - state.measured_ms < THIN_MS and ttft_ms <= state.ttft_ms:
+                measured.uncounted[deployment] += 1  # one more of many, and no news: counted with the next
+                return
+            state = succeeded(state, now_ms, ttft_ms, tps, 1.0 + measured.uncounted[deployment])
+            measured.uncounted[deployment] = 0
+            self._put(deployment, state)
             return
         self.calm = False  # until a look tells better
         limits = self.world.limits

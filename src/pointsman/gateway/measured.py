@@ -18,6 +18,7 @@ class Measured:
 
     def __init__(self, kinds: Sequence[tuple[str, str]], sketches: list[Sketch]) -> None:
         self.sketches = sketches
+        self.uncounted = [0] * len(sketches)  # successes since the last that was folded into the state
         self._kinds = kinds
 
     def refresh(self, states: Sequence[State], now_ms: float) -> list[tuple[int, State]]:

@@ -34,7 +34,7 @@ def _size_line(total: int) -> bytes:
     return NEVER
 
 
-_SIZE_LINES = [_size_line(total) for total in range(MAX_PLAIN_CHUNK)]
+SIZE_LINES = [_size_line(total) for total in range(MAX_PLAIN_CHUNK)]
 
 
 class Sink(Protocol):
@@ -68,6 +68,7 @@ class Connection(asyncio.Protocol):
     _whole = 0  # parts of the body when it was complete
     _streaming = False
     _at_chunk = False  # inside a stream, the parser waits for the next chunk's size and has seen nothing of it
+    tap: Callable[[bytes], bool] | None = None  # passes on whole chunks that need no look: see RelayStream.tap
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
@@ -87,7 +88,7 @@ class Connection(asyncio.Protocol):
     # --- towards the exchange
     def call(self, sink: Sink, data: bytes) -> None:
         """Send one request, already encoded, and report to `sink`."""
-        self.sink = sink
+        self.sink, self.tap = sink, None
         self._bytes_in = 0
         self._headed = self._ended = False
         self._between.clear()
@@ -95,12 +96,13 @@ class Connection(asyncio.Protocol):
 
     def end_soon(self, sink: Sink) -> None:
         """State that `sink` has its answer: what is left of the call is its framing, and that may take END_WAIT_S."""
+        self.tap = None
         if not self._ended:
             asyncio.get_running_loop().call_later(END_WAIT_S, self._drop, sink)
 
     def cancel(self) -> None:
         """Give the call up and close: what the provider still sends belongs to nobody."""
-        self.sink = None
+        self.sink = self.tap = None
         self.transport.abort()
 
     def pause(self) -> None:
@@ -122,11 +124,13 @@ class Connection(asyncio.Protocol):
         if sink is None:
             self.transport.abort()  # bytes nobody asked for: this connection is out of step
             return
+        if self._at_chunk and self.tap is not None and self.tap(data):
+            return  # one whole chunk, as below
         size = len(data)
         if self._at_chunk and size < MAX_PLAIN_CHUNK:
             # One whole chunk, and the parser waits for one: it would say the same and wait for one again, so it need
             # not see it. The size line follows from the length, so that none but the plainest spelling passes.
-            line = _SIZE_LINES[size]
+            line = SIZE_LINES[size]
             inner = data.removeprefix(line).removesuffix(CRLF)
             if len(inner) + len(line) + 2 == size:  # so both were there
                 sink.on_stream(inner, data)
@@ -183,7 +187,7 @@ class Connection(asyncio.Protocol):
 
     # --- ends
     def _finish(self, sink: Sink) -> None:
-        self.sink = None
+        self.sink = self.tap = None
         self._used = True
         if self._begun:  # bytes came behind the reply
             del self._parts[self._whole :]

@@ -27,7 +27,7 @@ from pointsman.gateway import overdue
 from pointsman.gateway.answers import Refused, refusal
 from pointsman.gateway.books import Books
 from pointsman.gateway.edge import Edge, Incoming, Work
-from pointsman.gateway.endpoints import CHAT_TARGETS, OPEN, find, path_of, refuse
+from pointsman.gateway.endpoints import CHAT_TARGETS, OPEN, chat, find, path_of, refuse
 from pointsman.gateway.exchange import Exchange
 from pointsman.gateway.live import Clock, Live
 from pointsman.gateway.local import is_local
@@ -113,6 +113,8 @@ class Worker:
         return self.refusal(401, "this key is not known", "invalid_api_key", incoming=incoming, close=close)
 
     def dispatch(self, edge: Edge, incoming: Incoming) -> Work | None:
+        if incoming.target in CHAT_TARGETS and incoming.method == b"POST":
+            return chat(self, edge, incoming)
         handler = find(incoming)
         if isinstance(handler, tuple):
             status, message, code, param = handler

@@ -52,7 +52,7 @@ class Endpoint:
         for name in PASSED_HEADERS:
             if name in headers:
                 lines += b"\r\n%b: %b" % (name.encode(), headers[name])
-        return b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (self._heads[head.stream is True], lines, len(data), data)
+        return b"".join((self._heads[head.stream is True], lines, b"\r\ncontent-length: %d\r\n\r\n" % len(data), data))
 
     def translate(self, chat: ChatRequest, request_id: str) -> bytes:
         """Return the whole HTTP request when the wires differ. Raise WireError when it cannot be said in this one."""

@@ -1,0 +1,495 @@
+"""The checks: what must hold after each step, and when all has come to rest. Numbers are those of the invariants."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sim_clients import Client, Response, Sent, read_responses
+from sim_loop import OWNER
+from sim_network import End
+from sim_providers import Served
+from sim_scenario import KEY, REPLY_TEXT, RESTS_S, SECRETS
+from sim_world import SimWorld
+
+from pointsman.core.entry import Admitted, AttemptRow, Settled
+from pointsman.core.outcome import CLASSES, Blame, Kind
+from pointsman.core.run import MIN_USEFUL_MS
+
+SWEEP_MS = 50.0
+SLACK_MS = 50.0  # of a deadline
+GONE_S = 1.0  # within which the provider must hear that a client left
+BUFFER_BYTES = 256 * 1024
+EXTRA_TEXT = frozenset({"f57-big-event"})  # faults that make a provider say more than it planned
+
+
+class Case(NamedTuple):
+    """Hold all that is known of one request."""
+
+    admitted: Admitted
+    settled: Settled | None
+    owner: int  # worker that admitted it
+    client: Client | None
+    sent: Sent | None
+    response: Response | None
+
+    @property
+    def ready_ms(self) -> float:
+        """Return the monotonic time that the times of its rows count from."""
+        assert self.settled is not None
+        return self.admitted.request.received_ms - self.settled.queue_ms
+
+    @property
+    def end_ms(self) -> float:
+        assert self.settled is not None
+        return self.ready_ms + self.settled.ended_ms
+
+
+# --- after each step -------------------------------------------------------------------------------------------------
+
+
+def check_step(world: SimWorld) -> None:
+    """Look at what may never be, not even for a moment: I16, I20, I21."""
+    worker = world.worker
+    if worker is None:
+        return
+    now_ms = world.clock.now_ms()
+    live = worker.live
+    if any(state.ejections for state in live.states):
+        probes = Counter[int]()
+        for exchange in worker.active:
+            attempt = exchange.attempt
+            if attempt is None or attempt.answered_ms or exchange.due_ms <= now_ms:
+                continue  # what is due is ended by the next sweep
+            at = live._at(exchange.world, attempt.step.deployment)
+            if at >= 0 and live.states[at].ejections and live.states[at].open_until_ms <= attempt.started_ms:
+                probes[at] += 1
+        for at, count in probes.items():
+            if count > 1:
+                world.problems.append(f"I16: {count} probes at once of {live.world.names[at]}")
+    limits = worker.limits
+    for exchange in worker.active:
+        idle_ms = max(exchange.options.idle_ms, limits.ttft_ms, *(s.ttft_ms for s in exchange.options.steps), 0.0)
+        most_ms = now_ms - idle_ms - limits.connect_ms - 2 * SWEEP_MS - limits.write_stall_ms - 8_000
+        if exchange.request.received_ms < most_ms and exchange.request.deadline_ms + 2 * SWEEP_MS < now_ms:
+            world.problems.append(f"I21: {exchange.request.id} is older than all its limits")
+
+
+# --- at rest ---------------------------------------------------------------------------------------------------------
+
+
+def check_stopped(world: SimWorld) -> None:
+    """Look at a worker that has drained, before its process ends: nothing may be left (I35, I3)."""
+    worker, say = world.worker, world.problems.append
+    assert worker is not None
+    if worker.active:
+        say(f"I35: {len(worker.active)} exchanges are left")
+    held = {name: nano for name, nano in worker.live.spending._held.items() if nano}
+    if held:
+        say(f"I3: holds are left: {held}")
+    tasks = [task for task in world.loop.tasks_of(world.owner) if OWNER.get() != world.owner]
+    if tasks:
+        say(f"I35: {len(tasks)} tasks are left: {tasks[0]}")
+    if worker.books._records:
+        say("I35: records wait to be written")
+    counts = Counter[int]()
+    for link in world.network.links:
+        end = link.front
+        if end.owner == world.owner and link.name != "client" and end.lost_s is None and not end.is_closing():
+            connection = end.protocol
+            counts[id(connection.origin)] += 1
+            if connection.sink is not None or connection not in connection.origin._idle:
+                say(f"I35: a connection to a provider is open and not idle ({link.name}.{link.number})")
+    for origin in worker.live.world.origins.values():
+        if origin.open != counts[id(origin)]:
+            say(f"I35: an origin counts {origin.open} open connections, {counts[id(origin)]} are")
+        if origin._connecting:
+            say("I35: an origin is still connecting")
+
+
+def check_rest(world: SimWorld) -> None:
+    """Look at the whole of a run that has ended."""
+    for failure in world.loop.failures:
+        world.problems.append(f"I0: not caught: {failure}")
+    cases = list(_cases(world))
+    sends: dict[str, list[Any]] = defaultdict(list)
+    for send in world.sends:
+        sends[send.id].append(send)
+    served: dict[str, list[Served]] = defaultdict(list)
+    for one in world.providers.served:
+        served[one.id].append(one)
+    _check_books(world, cases)
+    for case in cases:
+        for problem in (
+            *_attempts(world, case, len(sends[case.admitted.id])),
+            *_times(case),
+            *_commit(case, sends[case.admitted.id]),
+            *_decision(world, case),
+            *_gone(world, case, served[case.admitted.id]),
+            *_whole(world, case),
+            *_truth(case, served[case.admitted.id]),
+        ):
+            world.problems.append(f"{problem} [{case.admitted.client_id}]")
+    world.problems += _rests(world, cases, served)
+    world.problems += _amplification(world, cases)
+    for client in world.clients:
+        world.problems += [f"{problem} [client {client.plan['id']}]" for problem in _client(client)]
+    for link in world.network.links:
+        for end in (link.front, link.back):
+            if end.peak_bytes > BUFFER_BYTES + 65_536:
+                world.problems.append(f"I20: {end.peak_bytes} bytes waited for a reader")
+    slow = [c for c in world.clients if c.plan["slow"] and c.link is not None]
+    for client in slow:
+        assert client.link is not None
+        bound = client.plan["slow"]["high"] + 65_536 * 2 + 4096
+        if client.link.back.peak_bytes > bound:
+            world.problems.append(f"I20: {client.link.back.peak_bytes} bytes waited for a slow reader")
+
+
+def _cases(world: SimWorld) -> Iterator[Case]:
+    admitted: dict[str, tuple[Admitted, int]] = {}
+    settled: dict[str, Settled] = {}
+    for written in world.written:
+        for record in written.records:
+            if isinstance(record, Admitted):
+                if record.id in admitted:
+                    world.problems.append(f"I1: {record.id} was admitted twice")
+                admitted[record.id] = record, written.owner
+            elif isinstance(record, Settled):
+                if record.id in settled:
+                    world.problems.append(f"I1: {record.id} was settled twice")
+                if record.id not in admitted:
+                    world.problems.append(f"I1: {record.id} was settled, not admitted")
+                settled[record.id] = record
+    places: dict[str, tuple[Client, Sent, Response | None]] = {}
+    for client in world.clients:
+        found = read_responses(bytes(client.data))
+        for at, sent in enumerate(client.sent):
+            places[sent.id] = client, sent, found[at] if at < len(found) else None
+    for record, owner in admitted.values():
+        client, sent, response = places.get(record.client_id, (None, None, None))
+        yield Case(record, settled.get(record.id), owner, client, sent, response)
+
+
+def _check_books(world: SimWorld, cases: list[Case]) -> None:
+    """I1, I2: each admitted request has one row, of its Settled record or recovered; no other row is there."""
+    say = world.problems.append
+    rows = {row[0]: row for row in _columns(world, "requests", "id, outcome, recovered, attempts, charge_nano")}
+    ids = {case.admitted.id for case in cases}
+    for id in ids - set(rows):
+        say(f"I1: {id} has no row")
+    for id in set(rows) - ids:
+        say(f"I1: the row {id} is of no admitted request")
+    for case in cases:
+        row = rows.get(case.admitted.id)
+        if row is None:
+            continue
+        if bool(row[2]) is not (case.settled is None):
+            say(f"I1: {case.admitted.id} is {'' if row[2] else 'not '}recovered, but {case.settled}")
+        if case.settled is None and case.owner not in world.crashed and not world.unwritten:
+            say(f"I1: {case.admitted.id} was never settled, though its worker did not die")
+        if case.settled is not None and row[3] != len(case.settled.attempts):
+            say(f"I2: {case.admitted.id} has {row[3]} attempts, {len(case.settled.attempts)} were settled")
+    attempts = Counter(row[0] for row in _columns(world, "attempts", "request_id, n"))
+    for case in cases:
+        if case.settled is not None and attempts[case.admitted.id] != len(case.settled.attempts):
+            say(f"I2: {case.admitted.id} has {attempts[case.admitted.id]} rows of attempts")
+
+
+def _columns(world: SimWorld, table: str, columns: str) -> list[tuple[Any, ...]]:
+    return list(world.ledger._db.execute(f"SELECT {columns} FROM {table}"))
+
+
+def _attempts(world: SimWorld, case: Case, sends: int) -> Iterator[str]:
+    """I9, I13, I28: how many, never again where the client is to blame, of one config version."""
+    admitted, settled = case.admitted, case.settled
+    policy = world.policies[admitted.config_version]
+    if settled is None:
+        return
+    rows = settled.attempts
+    route = policy.routes[admitted.request.route]
+    most = (route.attempts or policy.limits.attempts) + sum(1 for rung in route.degrade if rung.candidates)
+    resent = any(row.outcome == Kind.STALE for row in rows)
+    if len(rows) > most + resent:
+        yield f"I9: {len(rows)} attempts, {most} are allowed"
+    if sends > len(rows):
+        yield f"I6: {sends} requests were sent, {len(rows)} are booked"
+    deployments = {d.name: d for d in policy.deployments}
+    for n, row in enumerate(rows):
+        place = deployments.get(row.deployment)
+        if place is None or (place.provider, place.wire.model) != (row.provider, row.model):
+            yield f"I28: attempt {n + 1} went to {row.deployment}, which its config has not"
+        if CLASSES[Kind(row.outcome)].blame is Blame.CLIENT and row.outcome != Kind.CLIENT_GONE:
+            if any(later.deployment == row.deployment for later in rows[n + 1 :]):
+                yield f"I13: {row.deployment} was asked again after {row.outcome}"
+    if case.response is not None and case.response.headers.get("x-pointsman-config", admitted.config_version) != (
+        admitted.config_version
+    ):
+        yield "I28: the answer names another config version"
+
+
+def _times(case: Case) -> Iterator[str]:
+    """I10: no attempt without the time for it, no end long after the deadline."""
+    if case.settled is None:
+        return
+    deadline_ms = case.admitted.request.deadline_ms
+    for n, row in enumerate(case.settled.attempts):
+        left_ms = deadline_ms - case.ready_ms - row.started_ms
+        if n and left_ms < MIN_USEFUL_MS - 0.01:
+            yield f"I10: attempt {n + 1} began {left_ms:.1f} ms before the deadline"
+    if case.end_ms > deadline_ms + SLACK_MS + SWEEP_MS:
+        yield f"I10: ended {case.end_ms - deadline_ms:.0f} ms after the deadline"
+
+
+def _commit(case: Case, sends: list[Any]) -> Iterator[str]:
+    """I8: nothing is sent to a provider once the client has the beginning of an answer."""
+    if case.response is None or case.client is None or case.client.link is None:
+        return
+    written = case.client.link.back.writes
+    begun = next((tick for tick, _, upto in written if upto > case.response.offset), None)
+    if begun is not None and any(send.tick > begun for send in sends):
+        yield "I8: sent to a provider after the answer had begun"
+
+
+def _decision(world: SimWorld, case: Case) -> Iterator[str]:
+    """I29: the decision can be made again, and says whom the first attempt went to."""
+    decided = world.replay.decided(case.admitted)
+    if decided is None:
+        yield "I29: the decision cannot be made again"
+    elif case.settled is not None and case.settled.attempts:
+        decision = decided.decision
+        if not decision.order or decision.candidates[decision.order[0]] != case.settled.attempts[0].deployment:
+            yield f"I29: {case.settled.attempts[0].deployment} was asked first, the replay says {decision.order}"
+
+
+def _gone(world: SimWorld, case: Case, served: list[Served]) -> Iterator[str]:
+    """I22: when a client has gone, its providers hear of it; nobody is called gone who was there."""
+    client = case.client
+    if client is None or client.link is None:
+        return
+    gone_s = client.link.back.lost_s
+    if gone_s is not None and gone_s >= 0:
+        for one in served:
+            if one.arrived_s <= gone_s and (one.finished_s is None or one.finished_s > gone_s + GONE_S):
+                yield f"I22: {one.provider} went on for {(one.finished_s or 999) - gone_s:.1f} s after the client had gone"
+    if (
+        case.settled is not None
+        and case.settled.outcome == Kind.CLIENT_GONE
+        and client.left_s is None
+        and not client.plan["slow"]
+        and not client.plan["pipeline"]
+    ):
+        yield "I22: a client is said to be gone that was there"
+
+
+def _whole(world: SimWorld, case: Case) -> Iterator[str]:
+    """Each client that waits gets a whole answer, of the status that is booked."""
+    client, settled, response = case.client, case.settled, case.response
+    if client is None or client.link is None or settled is None or client.left_s is not None:
+        return
+    if settled.outcome == Kind.CLIENT_GONE or case.owner in world.crashed or client.plan["slow"]:
+        return
+    if response is None or not response.whole:
+        yield f"I17: settled as {settled.outcome} {settled.status}, but the answer is not whole"
+    elif response.status != settled.status:
+        yield f"I17: booked as {settled.status}, told as {response.status}"
+
+
+# --- what clients read -----------------------------------------------------------------------------------------------
+
+
+def events_of(body: bytes) -> tuple[list[bytes], bool]:
+    """Return the data of every event of a stream (WHATWG: server-sent events), and whether it ends with a whole one."""
+    text = body.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    blocks = text.split(b"\n\n")
+    found: list[bytes] = []
+    for block in blocks[:-1]:
+        lines = [line for line in block.split(b"\n") if line.startswith(b"data:")]
+        if lines:
+            found.append(b"\n".join(line[5:].removeprefix(b" ") for line in lines))
+    return found, not blocks[-1].strip(b"\n")
+
+
+def _value(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
+def _is_terminal(data: bytes) -> bool:
+    if data == b"[DONE]":
+        return True
+    value = _value(data)
+    return isinstance(value, dict) and "error" in value
+
+
+def _client(client: Client) -> Iterator[str]:
+    """I17, I24, I33: whole events with one end, whole answers, errors in their envelope, no secrets."""
+    data = bytes(client.data)
+    for secret in (*SECRETS, KEY):
+        if secret.encode() in data:
+            yield "I24: a secret came to a client"
+    for response in read_responses(data):
+        if response.problem:
+            yield f"I17: {response.problem}"
+        elif response.whole and response.streams:
+            yield from _stream(response)
+        elif response.whole:
+            yield from _reply(response)
+
+
+def _stream(response: Response) -> Iterator[str]:
+    events, ended = events_of(response.body)
+    terminals = [at for at, data in enumerate(events) if _is_terminal(data)]
+    if not ended:
+        yield "I17: the stream does not end with a whole event"
+    if len(terminals) != 1 or terminals[0] != len(events) - 1:
+        yield f"I17: {len(events)} events, terminals at {terminals}"
+    elif events[-1] != b"[DONE]":
+        yield from _error(_value(events[-1])["error"], response)
+        if not _has_content(events):
+            yield "I8: a stream was begun, and broke off, without any content"
+
+
+def _has_content(events: list[bytes]) -> bool:
+    """Tell whether any event holds what is more than a role; one that cannot be read counts."""
+    for value in map(_value, events[:-1]):
+        if not isinstance(value, dict):
+            return True
+        for choice in value.get("choices") or []:
+            delta = choice.get("delta") or {}
+            if choice.get("finish_reason") or any(delta.get(name) for name in ("content", "tool_calls", "refusal")):
+                return True
+    return False
+
+
+def _reply(response: Response) -> Iterator[str]:
+    value = _value(response.body)
+    if not isinstance(value, dict):
+        yield f"I17: {response.status} without a JSON body"
+    elif response.status >= 400:
+        yield from _error(value.get("error"), response)
+        if (response.status in (429, 503)) is not ("retry-after" in response.headers):
+            yield f"I33: {response.status} and retry-after {response.headers.get('retry-after')}"
+    elif not value.get("choices"):
+        yield "I18: 200 without a choice"
+
+
+def _error(error: Any, response: Response) -> Iterator[str]:
+    if not isinstance(error, dict) or not {"message", "type", "code", "param", "origin"} <= set(error):
+        yield f"I33: not the envelope: {error}"
+    elif error["origin"] not in ("client", "router", "provider") or not error.get("request_id"):
+        yield f"I33: no origin or no request id: {error}"
+    if "x-request-id" not in response.headers:
+        yield "I33: no x-request-id"
+
+
+def _said(response: Response) -> tuple[str, bool]:
+    """Return the text that a client got, and whether it was told to be complete."""
+    if not response.streams:
+        value = _value(response.body)
+        if response.status != 200 or not isinstance(value, dict):
+            return "", False
+        return value["choices"][0]["message"].get("content") or "", response.whole
+    events, _ = events_of(response.body)
+    text, finished = "", False
+    for data in events:
+        value = _value(data)
+        for choice in value.get("choices") or [] if isinstance(value, dict) else []:
+            text += (choice.get("delta") or {}).get("content") or ""
+            finished = finished or bool(choice.get("finish_reason"))
+    done = bool(events) and events[-1] == b"[DONE]"
+    return text, done and finished
+
+
+def _truth(case: Case, served: list[Served]) -> Iterator[str]:
+    """I18: what is called complete is all that its provider said; what is not is the beginning of it."""
+    response, settled = case.response, case.settled
+    if response is None or response.problem or response.status != 200 or settled is None or not response.whole:
+        return
+    text, complete = _said(response)
+    if response.streams and events_of(response.body)[0][-1:] == [b"[DONE]"] and not complete:
+        yield "I18: [DONE] without a finish reason"
+    if settled.outcome == Kind.DEGRADED:
+        if settled.degraded == "reply" and text != REPLY_TEXT:
+            yield f"I18: the ladder said {text[:60]!r}"
+        return
+    if (settled.outcome == Kind.OK) is not complete:
+        yield f"I18: booked as {settled.outcome}, told as {'complete' if complete else 'not complete'}"
+    last = served[-1] if served else None
+    if last is None or last.text is None or EXTRA_TEXT & set(last.faults):
+        return
+    if complete and text != last.text:
+        yield f"I18: complete, but {text[-60:]!r} is not {last.text[-60:]!r}"
+    elif not last.text.startswith(text):
+        yield f"I18: {text[:60]!r} was never said"
+
+
+# --- what providers see ----------------------------------------------------------------------------------------------
+
+
+def _rests(world: SimWorld, cases: list[Case], served: dict[str, list[Served]]) -> list[str]:
+    """I11: nothing is sent to a quota group before the time that its 429 named."""
+    rows: list[tuple[float, float, Case, AttemptRow]] = []
+    for case in cases:
+        if case.settled is not None:
+            rows += [(case.ready_ms + r.started_ms, case.ready_ms + r.ended_ms, case, r) for r in case.settled.attempts]
+    found: list[str] = []
+    for _, ended_ms, case, row in rows:
+        if row.outcome != Kind.RATE_LIMITED:
+            continue
+        reasons = [s.faults for s in served[case.admitted.id] if s.model == row.model]
+        rest_s = RESTS_S.get(reasons[0][0], 0.0) if len(reasons) == 1 and len(reasons[0]) == 1 else 0.0
+        group = _group(world, case, row)
+        for start_ms, _, other, sent in rows:
+            if (
+                ended_ms + 0.01 < start_ms < ended_ms + rest_s * 1000 - 1
+                and other.owner == case.owner
+                and other.admitted.config_version == case.admitted.config_version
+                and _group(world, other, sent) == group
+                # Of a deployment that a reload has changed nothing is known any more.
+                and not any(min(case.ready_ms, other.ready_ms) <= at <= start_ms for at in world.reloaded_ms)
+            ):
+                found.append(
+                    f"I11: {sent.deployment} was asked {(start_ms - ended_ms) / 1000:.3f} s after a 429 that rests "
+                    f"{rest_s} s; outcome {sent.outcome} [{other.admitted.client_id}]"
+                )
+    return found
+
+
+def _group(world: SimWorld, case: Case, row: AttemptRow) -> str:
+    provider = world.policies[case.admitted.config_version].providers[row.provider]
+    return provider.quota_group or provider.name
+
+
+def _amplification(world: SimWorld, cases: list[Case]) -> list[str]:
+    """I9: sends beyond the first to what has just failed stay within the budget of the quota group."""
+    rows = sorted(
+        (
+            (case.ready_ms + row.started_ms, case.ready_ms + row.ended_ms, n, _group(world, case, row), row, case.owner)
+            for case in cases
+            if case.settled is not None
+            for n, row in enumerate(case.settled.attempts)
+        ),
+        key=lambda entry: entry[:3],
+    )
+    retries, firsts = Counter[tuple[str, int]](), Counter[tuple[str, int]]()
+    for start_ms, _, n, group, row, owner in rows:
+        before = [r for _, end_ms, _, _, r, o in rows if end_ms < start_ms and r.deployment == row.deployment and o == owner]
+        failed = bool(before) and CLASSES[Kind(before[-1].outcome)].blame is Blame.PROVIDER
+        if n and failed:
+            retries[group, owner] += 1
+        else:
+            firsts[group, owner] += 1
+    return [
+        f"I9: {count} retries at {group}, {firsts[group, owner]} first sends"
+        for (group, owner), count in retries.items()
+        if count > 21 + 0.5 * world.loop.time() + 0.15 * (firsts[group, owner] + count)
+    ]
+
+
+def is_open(end: End) -> bool:
+    return end.lost_s is None and not end.is_closing()
