@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 from pointsman.config.load import Options, load_text
 from pointsman.config.transport import Frames, decode, encode
 from pointsman.core.health import UNKNOWN
+from pointsman.core.options import Step
 from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.policy import Policy
+from pointsman.gateway.attempt import Attempt
 from pointsman.gateway.books import Books
 from pointsman.gateway.live import Clock, Live
 from pointsman.gateway.worker import Worker
@@ -44,6 +46,13 @@ def policy(*deployments: tuple[str, int], **more: Any) -> Policy:
     return load_text(
         yaml.safe_dump(values | more, sort_keys=False), "t.yaml", {}, Options(today=date(2026, 11, 22))
     ).policy
+
+
+def attempt(world: World, deployment: int) -> Attempt:
+    """Return an attempt at a World's deployment, the probe if it is ejected."""
+    made = Attempt(Step(0, deployment, 1_000.0, 0), world.endpoints[deployment], 0.0)
+    made.probe = True
+    return made
 
 
 POLICIES = {
@@ -87,7 +96,7 @@ def test_an_ending_is_folded_into_the_state_of_the_same_deployment_or_nowhere(st
                 live.sending(worlds[n], at, 1.0)
                 assert isinstance(live.usable(worlds[n], at), bool)
                 continue
-            live.ended(worlds[n], at, OK if rest[2] else FAILED, CLOCK.now_ms(), 5.0, None)
+            live.ended(worlds[n], attempt(worlds[n], at), OK if rest[2] else FAILED, CLOCK.now_ms(), (5.0, None))
             if places[n][at] in known:
                 known[places[n][at]] = 0 if rest[2] else known[places[n][at]] + 1
         assert [state.failures for state in live.states] == [known[place] for place in places[-1]]
@@ -98,10 +107,10 @@ def test_what_is_gone_is_usable_and_forgotten() -> None:
     live = Live(World(policy(("a", 1), ("b", 1)), CLOCK.now_ms), CLOCK, 1)
     old = live.world
     for _ in range(5):
-        live.ended(old, 0, FAILED, CLOCK.now_ms(), 5.0, None)
+        live.ended(old, attempt(old, 0), FAILED, CLOCK.now_ms(), (5.0, None))
     assert not live.usable(old, 0)
     live.adopt(World(policy(("b", 1)), CLOCK.now_ms, old))
-    live.ended(old, 0, FAILED, CLOCK.now_ms(), 5.0, None)
+    live.ended(old, attempt(old, 0), FAILED, CLOCK.now_ms(), (5.0, None))
     assert live.states == [UNKNOWN] and live.usable(old, 0)
     live.adopt(World(policy(("a", 1), ("b", 1)), CLOCK.now_ms, live.world))
     assert live.states == [UNKNOWN, UNKNOWN]
@@ -111,7 +120,7 @@ def test_a_429_of_an_earlier_world_cools_the_group_as_it_is_now() -> None:
     live = Live(World(policy(("a", 1), ("b", 1)), CLOCK.now_ms), CLOCK, 1)
     old = live.world
     live.adopt(World(policy(("c", 2), ("d", 1), ("a", 1)), CLOCK.now_ms, old))
-    live.ended(old, 0, Outcome(Kind.RATE_LIMITED, 429, "", 60_000), CLOCK.now_ms(), 5.0, None)
+    live.ended(old, attempt(old, 0), Outcome(Kind.RATE_LIMITED, 429, "", 60_000), CLOCK.now_ms(), (5.0, None))
     assert live.health() == {"c": "closed", "d": "cooling", "a": "cooling"}
 
 

@@ -8,21 +8,20 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
-from sim_run import Report, run, shrink, told
+from sim_batch import BATCH, new_problems, run_batch
+from sim_run import run, shrink, told
 from sim_scenario import FAULTS
 
 SEEDS = int(os.environ.get("SEEDS", "200"))
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "0"))
 ENOUGH_FOR_ALL = 2000  # seeds that meet every fault
-BATCH = 20
 PROCESSES = 2
 EVENTS = ("crash-any time", "crash-before", "crash-inside", "crash-behind", "crash with requests under way", "reload",
           "reload with requests under way", "drain with requests under way")  # fmt: skip
-# What is known to be wrong and not yet mended: problem -> why. Empty when all is well.
-OPEN = {"I16": "an attempt that began before the ejection gives back the probe of another"}
 REGRESSIONS = [
     int(line.split()[0])
     for line in (Path(__file__).parent / "regressions.txt").read_text().splitlines()
@@ -30,26 +29,13 @@ REGRESSIONS = [
 ]
 
 
-def new_problems(report: Report) -> list[str]:
-    return [problem for problem in report.problems if problem.split(":", 1)[0] not in OPEN]
-
-
-def batch(first: int) -> tuple[Counter[str], list[int]]:
-    """Run some seeds in a process of its own; return what was met, and the seeds that failed."""
-    hit, failed = Counter[str](), []
-    for seed in range(first, min(first + BATCH, FIRST_SEED + SEEDS)):
-        report = run(seed)
-        hit += report.hit
-        if new_problems(report):
-            failed.append(seed)
-    return hit, failed
-
-
 @pytest.mark.timeout(max(120, SEEDS))
 def test_no_seed_breaks_an_invariant() -> None:
     hit, failed = Counter[str](), list[int]()
-    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
-        for some, seeds in pool.imap(batch, range(FIRST_SEED, FIRST_SEED + SEEDS, BATCH)):
+    end = FIRST_SEED + SEEDS
+    batches = [range(first, min(first + BATCH, end)) for first in range(FIRST_SEED, end, BATCH)]
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
+        for some, seeds in pool.map(run_batch, batches):
             hit += some
             failed += seeds
     never = [name for name in (*FAULTS, *EVENTS) if not hit[name]]

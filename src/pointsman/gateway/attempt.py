@@ -27,6 +27,7 @@ class Attempt:
     answered_ms = 0.0  # first content, or the whole reply
     status = 0
     pipe: Pipe | None = None
+    probe = False  # the one try of a half-open breaker
 
     def __init__(self, step: Step, endpoint: Endpoint, started_ms: float) -> None:
         self.step = step

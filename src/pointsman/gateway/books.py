@@ -13,7 +13,9 @@ import sys
 from typing import Protocol
 
 from pointsman.core.entry import Admitted, Feedback, Record, Settled, encode_records
+from pointsman.gateway.answers import refusal
 from pointsman.gateway.edge import Edge
+from pointsman.gateway.refusals import unbooked
 from pointsman.observe.metrics import Metrics
 from pointsman.stores.journal import MAX_PAYLOAD, Journal, JournalError
 
@@ -35,7 +37,7 @@ class Books:
         self.metrics = metrics
         self._records: list[Record] = []
         self._senders: list[Sender] = []
-        self._answers: list[tuple[Edge, bytes]] = []
+        self._answers: list[tuple[Edge, bytes, str]] = []  # with the id of the record
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def admit(self, record: Admitted | Feedback, sender: Sender) -> None:
@@ -53,7 +55,7 @@ class Books:
         if not self._records:
             self._begin()
         self._records.append(record)
-        self._answers.append((edge, answer))
+        self._answers.append((edge, answer, record.id))
         self.metrics.noted.append(record)
 
     def turn(self) -> None:
@@ -63,9 +65,9 @@ class Books:
         lost: dict[str, JournalError] = {}  # by the id of the record
         for at in range(0, len(records), MAX_BATCH):
             self._append(records[at : at + MAX_BATCH], lost)
-        for edge, answer in answers:
-            if edge.current is not None:
-                edge.finish(answer)
+        for edge, answer, id in answers:
+            if edge.current is not None:  # what was admitted and settled in this turn, and lost, was never booked
+                edge.finish(refusal(unbooked(lost[id]), request_id=id) if id in lost else answer)
         if not lost:
             for sender in senders:
                 sender.booked()
@@ -107,7 +109,10 @@ class Books:
         """Report records that could not be written. What they admit is refused, and so is feedback; what they settle is kept
         for the next write, and if that never comes it stands as admitted, so it is booked as recovered."""
         self.metrics.journal_errors += 1
-        settled: list[Record] = [record for record in records if isinstance(record, Settled)]
+        never = {
+            record.id for record in records if isinstance(record, Admitted)
+        }  # admitted: their end is no row either
+        settled: list[Record] = [one for one in records if isinstance(one, Settled) and one.id not in never]
         if settled:
             self.journal.put_off(encode_records(settled))
         print(f"pointsman: {len(records)} records could not be written: {error}", file=sys.stderr)

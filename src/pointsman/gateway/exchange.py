@@ -124,7 +124,7 @@ class Exchange:
         attempt = self.attempt = Attempt(step, endpoint, now_ms)
         self.due_ms = now_ms + step.ttft_ms
         if self.snapshot.states[step.position].ejections or self.rows:
-            self.shell.live.sending(self.world, step.deployment, self.due_ms)
+            attempt.probe = self.shell.live.sending(self.world, step.deployment, self.due_ms)
         connection = None if fresh else endpoint.origin.take(now_ms)
         if connection is None:
             self._connecting = endpoint.origin.connect(self._connected)
@@ -324,7 +324,7 @@ class Exchange:
         if self.streams and now_ms - answered_ms > 20.0:
             tps = outcome.usage.output_tokens * 1000.0 / (now_ms - answered_ms)
         ttft_ms = (answered_ms or now_ms) - attempt.started_ms
-        self.shell.live.ended(self.world, attempt.step.deployment, outcome, now_ms, ttft_ms, tps)
+        self.shell.live.ended(self.world, attempt, outcome, now_ms, (ttft_ms, tps))
 
     def _fail(self, outcome: Outcome, now_ms: float) -> None:
         """Tell the client that there is no answer, or that the one begun ends here; settle."""

@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Raw
@@ -24,7 +25,11 @@ from pointsman.gateway.quota import QuotaGroup
 from pointsman.gateway.spending import Spending
 from pointsman.gateway.world import Place, World
 
+if TYPE_CHECKING:
+    from pointsman.gateway.attempt import Attempt
+
 ENTROPY_BYTES = 4096
+PROBE_GRACE_MS = 200.0  # an attempt that is overdue is ended by a sweep, a little later
 THIN_MS = 2.0  # successes that follow one another faster are folded together, unless they are slower than expected
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -145,21 +150,24 @@ class Live:
         state, now_ms = self.states[at], self.clock.now_ms()
         return not health(state, now_ms) and (not state.failures or self._group_of[at].may_retry(now_ms))
 
-    def sending(self, world: World, deployment: int, due_ms: float) -> None:
-        """Note that an attempt starts that is not the first of its request, or goes to a half-open deployment, whose one
-        probe it is until `due_ms`."""
+    def sending(self, world: World, deployment: int, due_ms: float) -> bool:
+        """Note that an attempt starts that is not the first of its request, or goes to a half-open deployment. Return whether
+        it is that one's probe: none other starts before it has ended, at `due_ms` or with the sweep after."""
         at = self._at(world, deployment)
         if at < 0:
-            return
+            return False
         if self.states[at].failures:
             self._group_of[at].retried()
         if self.states[at].ejections:
-            self._put(at, probing(self.states[at], due_ms))
+            self._put(at, probing(self.states[at], due_ms + PROBE_GRACE_MS))
+        return bool(self.states[at].ejections)
 
     def ended(
-        self, world: World, deployment: int, outcome: Outcome, now_ms: float, ttft_ms: float, tps: float | None
+        self, world: World, attempt: Attempt, outcome: Outcome, now_ms: float, measured: tuple[float, float | None]
     ) -> None:
-        """Fold the end of an attempt. A 429 cools the whole quota group (fault 16)."""
+        """Fold the end of an attempt: time to first content in milliseconds, tokens per second. A 429 cools the whole quota
+        group (fault 16). Of an ejected deployment only the probe's failure is news."""
+        deployment, (ttft_ms, tps) = attempt.step.deployment, measured
         if world is not self.world:
             deployment = self._at(world, deployment)
             if deployment < 0:
@@ -167,19 +175,20 @@ class Live:
         state, group = self.states[deployment], self._group_of[deployment]
         group.sent()
         if outcome.kind is Kind.OK:
-            measured = self.measured
-            measured.sketches[deployment].add(ttft_ms)
+            tallies = self.measured
+            tallies.sketches[deployment].add(ttft_ms)
             quiet = not state.failures and not state.ejections and tps is None
             if quiet and now_ms - state.measured_ms < THIN_MS and ttft_ms <= state.ttft_ms:
-                measured.uncounted[deployment] += 1  # one more of many, and no news: counted with the next
+                tallies.uncounted[deployment] += 1  # one more of many, and no news: counted with the next
                 return
-            state = succeeded(state, now_ms, ttft_ms, tps, 1.0 + measured.uncounted[deployment])
-            measured.uncounted[deployment] = 0
+            state = succeeded(state, now_ms, ttft_ms, tps, 1.0 + tallies.uncounted[deployment])
+            tallies.uncounted[deployment] = 0
             self._put(deployment, state)
             return
         self.calm = False  # until a look tells better
         limits = self.world.limits
-        self._put(deployment, failed(state, now_ms, outcome, limits, self.chance.random()))
+        if not state.ejections or attempt.probe:
+            self._put(deployment, failed(state, now_ms, outcome, limits, self.chance.random()))
         if outcome.kind is Kind.RATE_LIMITED:
             for member in group.members:
                 self._put(member, cooled(self.states[member], now_ms, outcome.retry_after_ms))

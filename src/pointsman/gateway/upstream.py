@@ -97,6 +97,7 @@ class Connection(asyncio.Protocol):
     def end_soon(self, sink: Sink) -> None:
         """State that `sink` has its answer: what is left of the call is its framing, and that may take END_WAIT_S."""
         self.tap = None
+        self.resume()  # its client may have been slow to read
         if not self._ended:
             asyncio.get_running_loop().call_later(END_WAIT_S, self._drop, sink)
 

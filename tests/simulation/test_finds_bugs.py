@@ -1,0 +1,153 @@
+"""The simulation finds what it is there to find: a gateway that is broken on purpose does not pass.
+
+Each break is one that was really made somewhere, or could be made by a careless change of one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import pytest
+from sim_run import run
+
+from pointsman.control.pump import Pump
+from pointsman.core.outcome import Kind, Outcome
+from pointsman.dialects.relay_stream import RelayStream
+from pointsman.gateway import exchange as exchange_module
+from pointsman.gateway import live as live_module
+from pointsman.gateway.books import Books
+from pointsman.gateway.edge import Edge
+from pointsman.gateway.exchange import Exchange
+from pointsman.gateway.live import Live
+
+MOST_SEEDS = 80
+
+
+@contextmanager
+def replaced(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
+    """Put another function in the place of one, made from it."""
+    with mock.patch.object(owner, name, make(getattr(owner, name))):
+        yield
+
+
+def settled_twice(before: Any) -> Any:
+    def settle(self: Books, record: Any, edge: Edge, answer: bytes) -> None:
+        before(self, record, edge, answer)
+        if len(record.attempts) > 1:
+            self._records.append(record)
+
+    return settle
+
+
+def no_probe_reserved(before: Any) -> Any:
+    return lambda self, world, deployment, due_ms: None
+
+
+def probe_never_given_back(before: Any) -> Any:
+    def put(self: Live, index: int, state: Any) -> None:
+        kept = self.states[index].probe_until_ms
+        before(self, index, state)
+        if kept and not state.probe_until_ms:
+            self.states[index] = live_module.probing(state, float("inf"))
+
+    return put
+
+
+def committed_before_content(before: Any) -> Any:
+    def on_stream(self: Exchange, data: bytes, chunk: bytes) -> None:
+        if not self.committed and self.attempt is not None:
+            self._commit(b"")
+        before(self, data, chunk)
+
+    return on_stream
+
+
+def retried_after_commit(before: Any) -> Any:
+    def ended(self: Exchange, outcome: Outcome) -> None:
+        self.committed = False
+        before(self, outcome)
+
+    return ended
+
+
+def provider_not_told_that_the_client_left(before: Any) -> Any:
+    def stop(self: Exchange) -> None:
+        self._connection = None
+        before(self)
+
+    return stop
+
+
+def retry_after_ignored(before: Any) -> Any:
+    return lambda state, now_ms, retry_after_ms: state
+
+
+def deadline_ignored(before: Any) -> Any:
+    return lambda exchange, now_ms: exchange.progress or now_ms >= exchange.due_ms
+
+
+def cut_stream_called_complete(before: Any) -> Any:
+    def close(self: RelayStream) -> tuple[bytes, Outcome]:
+        out, outcome = before(self)
+        if self.content and outcome.kind is Kind.TRUNCATED:
+            return out + b"data: [DONE]\n\n", Outcome(Kind.OK, 200)
+        return out, outcome
+
+    return close
+
+
+def nothing_recovered(before: Any) -> Any:
+    return lambda self, tail: tail.open.clear()
+
+
+def sent_before_it_is_booked(before: Any) -> Any:
+    def admit(self: Books, record: Any, sender: Any) -> None:
+        before(self, record, sender)
+        self._senders.pop()
+        self._records.pop()
+        sender._booked = True
+
+    return admit
+
+
+def hold_not_given_back(before: Any) -> Any:
+    def ends(self: Exchange) -> bool:
+        self.held = None
+        return bool(before(self))
+
+    return ends
+
+
+def slow_client_not_waited_for(before: Any) -> Any:
+    return lambda self: None
+
+
+# name -> what is broken, how, the invariant that says so
+BREAKS: dict[str, tuple[Any, str, Callable[[Any], Any], str]] = {
+    "settled twice": (Books, "settle", settled_twice, "I1"),
+    "a worker's last requests forgotten": (Pump, "_recover", nothing_recovered, "I1"),
+    "sent before it is booked": (Books, "admit", sent_before_it_is_booked, "I1"),
+    "holds leak": (Exchange, "_ends", hold_not_given_back, "I3"),
+    "committed before content": (Exchange, "on_stream", committed_before_content, "I8"),
+    "retried after commit": (Exchange, "_attempt_ended", retried_after_commit, "I8"),
+    "retry-after ignored": (live_module, "cooled", retry_after_ignored, "I11"),
+    "no probe reserved": (Live, "sending", no_probe_reserved, "I16"),
+    "a cut stream called complete": (RelayStream, "close", cut_stream_called_complete, "I18"),
+    "provider not told": (Exchange, "_stop_waiting", provider_not_told_that_the_client_left, "I22"),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_gateway_broken_on_purpose_is_found(name: str) -> None:
+    owner, attribute, make, invariant = BREAKS[name]
+    with replaced(owner, attribute, make):
+        for seed in range(MOST_SEEDS):
+            if invariant in run(seed).kinds:
+                return
+    pytest.fail(f"{MOST_SEEDS} seeds did not find it: {name}")
+
+
+assert exchange_module
