@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 
 from sim_clients import Client, Response, Sent, read_responses
 from sim_loop import OWNER
-from sim_network import End
 from sim_providers import Served
 from sim_scenario import KEY, REPLY_TEXT, RESTS_S, SECRETS
 from sim_world import SimWorld
 
+from pointsman.control.pump import Pump
 from pointsman.core.entry import Admitted, AttemptRow, Settled
 from pointsman.core.outcome import CLASSES, Blame, Kind
 from pointsman.core.run import MIN_USEFUL_MS
+from pointsman.stores.journal import HEADER, SUFFIX
 
 SWEEP_MS = 50.0
 SLACK_MS = 50.0  # of a deadline
@@ -121,6 +122,7 @@ def check_rest(world: SimWorld) -> None:
     for one in world.providers.served:
         served[one.id].append(one)
     _check_books(world, cases)
+    _check_replay(world)
     for case in cases:
         for problem in (
             *_attempts(world, case, len(sends[case.admitted.id])),
@@ -196,6 +198,21 @@ def _check_books(world: SimWorld, cases: list[Case]) -> None:
     for case in cases:
         if case.settled is not None and attempts[case.admitted.id] != len(case.settled.attempts):
             say(f"I2: {case.admitted.id} has {attempts[case.admitted.id]} rows of attempts")
+
+
+def _check_replay(world: SimWorld) -> None:
+    """I2: the whole journal, read again, changes nothing."""
+    before = world.rows("requests"), world.rows("attempts")
+    folder = world.folder / "again"
+    folder.mkdir()
+    for owner in dict.fromkeys(written.owner for written in world.written):
+        frames = b"".join(written.frames for written in world.written if written.owner == owner)
+        (folder / f"again-{owner}.000001{SUFFIX}").write_bytes(HEADER + frames)
+    pump = Pump(folder, world.ledger, world.replay)
+    while pump.step() or pump.behind:
+        pass
+    if (world.rows("requests"), world.rows("attempts")) != before:
+        world.problems.append("I2: the journal, read again, changes the ledger")
 
 
 def _columns(world: SimWorld, table: str, columns: str) -> list[tuple[Any, ...]]:
@@ -489,7 +506,3 @@ def _amplification(world: SimWorld, cases: list[Case]) -> list[str]:
         for (group, owner), count in retries.items()
         if count > 21 + 0.5 * world.loop.time() + 0.15 * (firsts[group, owner] + count)
     ]
-
-
-def is_open(end: End) -> bool:
-    return end.lost_s is None and not end.is_closing()

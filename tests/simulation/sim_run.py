@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from sim_checks import check_rest, check_step, check_stopped
 from sim_scenario import Scenario, draw
 from sim_world import SimWorld, temporary
@@ -103,6 +104,18 @@ def told(report: Report) -> str:
     return "\n".join(lines)
 
 
+def to_line(scenario: Scenario, reason: str) -> str:
+    """Return a scenario as a line of regressions.txt; it is the scenario that is kept, for a seed means another one as soon
+    as the generator is changed."""
+    return f"{reason}\t{msgspec.json.encode(scenario).decode()}"
+
+
+def of_line(line: str) -> tuple[str, Scenario]:
+    """Return the reason and the scenario of a line."""
+    reason, _, text = line.partition("\t")
+    return reason, msgspec.json.decode(text, type=Scenario)
+
+
 def main(seeds: list[int]) -> int:
     """Run seeds and tell of those that fail."""
     failed = 0
@@ -110,7 +123,9 @@ def main(seeds: list[int]) -> int:
         report = run(seed)
         if report.problems:
             failed += 1
-            print(told(shrink(report)))
+            small = shrink(report)
+            print(told(small))
+            print("for regressions.txt:", to_line(small.scenario, small.problems[0]))
         else:
             print(f"seed {seed}: {report.requests} sends in {report.virtual_s:.0f} virtual seconds; {dict(report.hit)}")
     return 1 if failed else 0

@@ -91,6 +91,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "f86-clock-jump": {"jump_s": 3600},
     "f86-clock-back": {"jump_s": -3600},
 }
+STREAM_FAULTS = ("f41", "f42", "f43", "f44", "f45", "f46", "f47", "f53")  # what goes wrong late is drawn more often
 # How long a 429 of this fault makes its quota group rest, at least.
 RESTS_S = {"f14-429-seconds": 2.0, "f15-429-fraction": 1.5, "f15-429-date": 2.9, "f15-429-ms": 0.7,
            "f15-429-a-day": 120.0, "f14-429": 5.0}  # fmt: skip
@@ -120,7 +121,7 @@ def draw(seed: int) -> Scenario:
     config, speeds = _topology(stream("topology"))
     end_s = stream("end").choice((4.0, 10.0, 25.0, 45.0))
     crashes = [_crash(stream(f"crash{i}"), end_s) for i in range(stream("crashes").choice((0, 0, 0, 1, 2)))]
-    faults = [_fault(stream(f"fault{i}"), config, end_s) for i in range(stream("faults").randint(0, 6))]
+    faults = [_fault(stream(f"fault{i}"), config, end_s) for i in range(stream("faults").choice((0, 1, 2, 3, 4, 5, 6, 6)))]
     reloads = [_reload(stream(f"reload{i}"), end_s) for i in range(stream("reloads").choice((0, 0, 1, 2, 3)))]
     count = stream("clients").choice((3, 8, 16, 30))
     clients = [_client(stream(f"client{i}"), i, config, end_s) for i in range(count)]
@@ -199,9 +200,11 @@ def _route(rng: random.Random, names: list[str]) -> dict[str, Any]:
 
 def _fault(rng: random.Random, config: dict[str, Any], end_s: float) -> dict[str, Any]:
     start_s = rng.choice((0.0, rng.uniform(0, end_s)))
-    return {"name": rng.choice(list(FAULTS)), "provider": rng.choice(list(config["providers"])),
+    names = list(FAULTS) if rng.random() < 0.5 else [name for name in FAULTS if name[:3] in STREAM_FAULTS]
+    names = ["f82-disk-full"] if rng.random() < 0.06 else names
+    return {"name": rng.choice(names), "provider": rng.choice(list(config["providers"])),
             "start_s": start_s, "end_s": start_s + rng.choice((0.5, 3.0, 10.0, 100.0)),
-            "probability": rng.choice((1.0, 1.0, 0.5, 0.2))}  # fmt: skip
+            "probability": rng.choice((1.0, 0.5, 0.5, 0.2))}  # fmt: skip
 
 
 def _reload(rng: random.Random, end_s: float) -> dict[str, Any]:
@@ -220,12 +223,12 @@ def _crash(rng: random.Random, end_s: float) -> dict[str, Any]:
 def _client(rng: random.Random, number: int, config: dict[str, Any], end_s: float) -> dict[str, Any]:
     names = [*config["routes"], *(["d0"] if rng.random() < 0.3 else [])]
     requests = [
-        {"route": rng.choice(names), "stream": rng.random() < 0.6, "text": rng.choice(TEXTS),
+        {"route": rng.choice(names), "stream": rng.random() < 0.7, "text": rng.choice(TEXTS),
          "usage": rng.random() < 0.3, "deadline_s": rng.choice((None, None, None, 0.03, 0.4, 2.0)),
          "gap_s": rng.choice((0.0, 0.1, 2.0))}
         for _ in range(rng.choice((1, 1, 2, 4, 8)))
     ]  # fmt: skip
-    at_s = rng.choice((rng.uniform(0, end_s), rng.uniform(0, end_s), end_s / 2))
+    at_s = rng.choice((rng.uniform(0, end_s), rng.uniform(0, 3.0), end_s / 2))
     client: dict[str, Any] = {"id": number, "at_s": at_s, "requests": requests, "pipeline": rng.random() < 0.15,
                               "pieces": rng.random() < 0.2, "slow": None, "leave": None}  # fmt: skip
     if rng.random() < 0.15:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from sim_batch import BATCH, new_problems, run_batch
-from sim_run import run, shrink, told
-from sim_scenario import FAULTS
+from sim_run import of_line, play, run, shrink, told
+from sim_scenario import FAULTS, Scenario
 
 SEEDS = int(os.environ.get("SEEDS", "200"))
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "0"))
@@ -23,7 +23,7 @@ PROCESSES = 2
 EVENTS = ("crash-any time", "crash-before", "crash-inside", "crash-behind", "crash with requests under way", "reload",
           "reload with requests under way", "drain with requests under way")  # fmt: skip
 REGRESSIONS = [
-    int(line.split()[0])
+    of_line(line)
     for line in (Path(__file__).parent / "regressions.txt").read_text().splitlines()
     if line and not line.startswith("#")
 ]
@@ -47,10 +47,10 @@ def test_no_seed_breaks_an_invariant() -> None:
     assert len(never) < len(FAULTS) / 3, f"hardly anything goes wrong: {never}"
 
 
-@pytest.mark.parametrize("seed", REGRESSIONS)
-def test_a_seed_that_failed_once_stays_mended(seed: int) -> None:
-    report = run(seed)
-    assert not new_problems(report), told(report)
+@pytest.mark.parametrize(("reason", "scenario"), REGRESSIONS, ids=[reason for reason, _ in REGRESSIONS])
+def test_what_failed_once_stays_mended(reason: str, scenario: Scenario) -> None:
+    report = play(scenario)
+    assert not new_problems(report), f"{reason}\n{told(report)}"
 
 
 @pytest.mark.parametrize("seed", [1, 12, 20, 29, 37, 232])
