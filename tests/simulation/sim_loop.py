@@ -13,7 +13,9 @@ from typing import Any
 from pointsman.gateway.live import Clock
 
 EPOCH_S = 1_790_000_000  # wall clock of virtual second 0
-OWNER: ContextVar[int] = ContextVar("OWNER", default=0)  # the worker incarnation that code runs for; 0: the world around
+OWNER: ContextVar[int] = ContextVar(
+    "OWNER", default=0
+)  # the worker incarnation that code runs for; 0: the world around
 
 
 class Deadlock(AssertionError):

@@ -1,6 +1,6 @@
 """Run a seed, judge it, and if it fails find the smallest scenario that still does.
 
-    python tests/simulation/sim_run.py SEED ...
+python tests/simulation/sim_run.py SEED ...
 """
 
 from __future__ import annotations
@@ -100,7 +100,11 @@ def told(report: Report) -> str:
     lines = [f"seed {scenario.seed}: {len(report.problems)} problems", *(f"  {p}" for p in report.problems[:10])]
     for part in scenario.parts:
         lines += [f"{part}:", *(f"  {value}" for value in getattr(scenario, part))]
-    lines += ["config:", *(f"  {name}: {value}" for name, value in scenario.config.items()), f"drain_s: {scenario.drain_s}"]
+    lines += [
+        "config:",
+        *(f"  {name}: {value}" for name, value in scenario.config.items()),
+        f"drain_s: {scenario.drain_s}",
+    ]
     return "\n".join(lines)
 
 

@@ -121,7 +121,12 @@ def draw(seed: int) -> Scenario:
     config, speeds = _topology(stream("topology"))
     end_s = stream("end").choice((4.0, 10.0, 25.0, 45.0))
     crashes = [_crash(stream(f"crash{i}"), end_s) for i in range(stream("crashes").choice((0, 0, 0, 1, 2)))]
-    faults = [_fault(stream(f"fault{i}"), config, end_s) for i in range(stream("faults").choice((0, 1, 2, 3, 4, 5, 6, 6)))]
+    faults = [
+        _fault(stream(f"fault{i}"), config, end_s) for i in range(stream("faults").choice((0, 1, 2, 3, 4, 5, 6, 6)))
+    ]
+    if stream("focus").random() < 0.4:  # everything at once, at one place: that is where state is shared
+        for fault in faults:
+            fault |= {"provider": "p0", "start_s": 0.0, "probability": 0.4}
     reloads = [_reload(stream(f"reload{i}"), end_s) for i in range(stream("reloads").choice((0, 0, 1, 2, 3)))]
     count = stream("clients").choice((3, 8, 16, 30))
     clients = [_client(stream(f"client{i}"), i, config, end_s) for i in range(count)]
@@ -179,7 +184,10 @@ def _route(rng: random.Random, names: list[str]) -> dict[str, Any]:
     if strategy == "objective":
         route["objective"] = {"latency": 1, "cost": 1}
     if rng.random() < 0.4:
-        rungs: list[dict[str, Any]] = [{"candidates": [rng.choice(names)], "max_output": 30}, {"cached": {"max_age": "1h"}}]
+        rungs: list[dict[str, Any]] = [
+            {"candidates": [rng.choice(names)], "max_output": 30},
+            {"cached": {"max_age": "1h"}},
+        ]
         last: dict[str, Any] = rng.choice(({"reply": REPLY_TEXT}, {"refuse": {"retry_after": "7s"}}))
         route["degrade"] = [rung for rung in rungs if rng.random() < 0.5] + [last]
     if rng.random() < 0.2:
@@ -272,7 +280,9 @@ def _without(config: dict[str, Any], gone: str) -> bool:
     """Take a deployment out of all routes; False when one would have none left."""
     for route in config["routes"].values():
         if "candidates" in route:
-            route["candidates"] = [c for c in route["candidates"] if (c if isinstance(c, str) else next(iter(c))) != gone]
+            route["candidates"] = [
+                c for c in route["candidates"] if (c if isinstance(c, str) else next(iter(c))) != gone
+            ]
             if not route["candidates"]:
                 return False
         for rung in route.get("degrade", []):

@@ -73,7 +73,9 @@ class SimJournal(Journal):
         crash = next((c for c in world.scenario.crashes if c.get("append") == world.appends), None)
         where = crash["where"] if crash is not None else ""
         if where == "before" or where == "inside":
-            os.write(self._fd, frames[: len(frames) // 2] if where == "inside" else b"")
+            half = frames[: len(frames) // 2] if where == "inside" else b""  # whole frames may be in it
+            os.write(self._fd, half)
+            world.written.append(Written(world.owner, world.loop.time(), half))
             world.crash(crash)  # type: ignore[arg-type]
             raise Crash
         if world.disk_is_full():
@@ -107,6 +109,7 @@ class SimWorld:
     crashed: dict[int, float] = field(default_factory=dict)  # owner -> when
     policies: dict[str, Policy] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    states: tuple[Any, list[Any]] = (None, [])  # after the last step
     reloaded_ms: list[float] = field(default_factory=list)
     worker: Worker | None = None
     exited_s: float | None = None

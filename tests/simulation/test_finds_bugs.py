@@ -130,4 +130,3 @@ def test_a_gateway_broken_on_purpose_is_found(name: str) -> None:
             if invariant in run(seed).kinds:
                 return
     pytest.fail(f"{MOST_SEEDS} seeds did not find it: {name}")
-

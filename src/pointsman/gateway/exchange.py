@@ -104,19 +104,22 @@ class Exchange:
             self.edge.answer(answers.refusal(unbooked(error), request_id=self.request.id))
 
     # --- effects
-    def _apply(self, effect: Effect, now_ms: float) -> None:
+    def _apply(self, effect: Effect, outcome: Outcome, now_ms: float) -> None:
         if isinstance(effect, Stop):
             self._fail(effect.final, now_ms)
         elif effect.delay_ms > 0.0:
             self.due_ms = self.request.deadline_ms
-            loop = asyncio.get_running_loop()
-            self.timer = loop.call_later(effect.delay_ms / 1000.0, self._send_later, effect)
+            later = asyncio.get_running_loop().call_later
+            self.timer = later(effect.delay_ms / 1000.0, self._send_later, effect, outcome)
         else:
             self._send(effect.step, now_ms, fresh=effect.fresh)
 
-    def _send_later(self, effect: Send) -> None:
-        self.timer = None
-        self._send(effect.step, self.shell.now_ms(), fresh=effect.fresh)
+    def _send_later(self, effect: Send, outcome: Outcome) -> None:
+        self.timer, now_ms = None, self.shell.now_ms()
+        if self.shell.live.usable(self.world, effect.step.deployment):  # it may have changed while we waited
+            self._send(effect.step, now_ms, fresh=effect.fresh)
+        else:
+            self._fail(outcome, now_ms)
 
     def _send(self, step: Step, now_ms: float, *, fresh: bool = False) -> None:
         endpoint = self.world.endpoints[step.deployment]
@@ -308,7 +311,7 @@ class Exchange:
             run.begin(self.decided_ms)
         run.committed = self.committed
         live = self.shell.live
-        self._apply(run.ended(outcome, now_ms, partial(live.usable, self.world), live.draw(64)), now_ms)
+        self._apply(run.ended(outcome, now_ms, partial(live.usable, self.world), live.draw(64)), outcome, now_ms)
 
     def _end_attempt(self, attempt: Attempt, outcome: Outcome, now_ms: float) -> None:
         """Book the attempt and fold it into health."""
@@ -389,9 +392,9 @@ class Exchange:
         self.give_up(Outcome(Kind.CANCELLED, 0, "the router is shutting down"))
 
     def give_up(self, outcome: Outcome) -> None:
-        """End what is waited for with an outcome of our own, such as a limit that has passed."""
+        """End the wait with an outcome of our own, such as a limit that has passed."""
         self._stop_waiting()
         if self.attempt is not None:
             self._attempt_ended(outcome)
-        else:  # between attempts: nothing to book but the request
+        else:  # between attempts
             self._fail(outcome, self.shell.now_ms())
