@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pointsman.config.build import Build, Spot
 from pointsman.config.conditions import needs_of
 from pointsman.config.problem import Place
+from pointsman.core.options import reachable
 from pointsman.core.policy import Bounds, Deployment, Route
 from pointsman.core.request import CATEGORIES
 
@@ -37,7 +38,8 @@ def check_demands(
                     _check_price(build, route.bounds, at, deployments[candidate])
         for index, rule in enumerate(route.rules):
             for need in needs_of(rule.when):
-                offered = [deployments[one] for one in _reachable(routes, rule.use) if one in deployments]
+                names = dict.fromkeys(one for name in reachable(routes, rule.use) for one in routes[name].candidates)
+                offered = [deployments[one] for one in names if one in deployments]
                 if offered and all(_lacks(one, need) for one in offered):
                     at = (*spot.own, "rules", index, "when")
                     whose = "this rule" if routes[rule.use].hidden else f'"{rule.use}"'
@@ -96,22 +98,6 @@ def _check_price(build: Build, bounds: Bounds | None, at: Place, deployment: Dep
     if bounds.nano_per_request is not None or bounds.nano_per_day is not None:
         shown = build.document.shown(at, deployment.name)
         build.problem(at, f"{limit} needs the price of {shown}, which is unknown.", f"Set `price` of {shown}.")
-
-
-def _reachable(routes: Mapping[str, Route], start: str) -> set[str]:
-    """Return every candidate that a request may come to from a route."""
-    found: set[str] = set()
-    seen: set[str] = set()
-    waiting = [start]
-    while waiting:
-        route = routes.get(waiting.pop())
-        if route is None or route.name in seen:
-            continue
-        seen.add(route.name)
-        found.update(route.candidates)
-        waiting += [rule.use for rule in route.rules]
-        waiting += [arm.use for arm in route.split.arms] if route.split else []
-    return found
 
 
 def _lacks(deployment: Deployment, need: str) -> bool:

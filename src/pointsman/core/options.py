@@ -124,21 +124,23 @@ def options_of(
         name: _options(policy, route, index, (strategies[route.strategy], _ruleset(route, rules_of)))
         for name, route in policy.routes.items()
     }
-    return {name: _with_reach(made, options) for name, options in made.items()}
+    return {name: _with_reach(policy, made, options) for name, options in made.items()}
 
 
-def reachable(routes: Mapping[str, Options], start: str) -> list[Options]:
-    """Return the Options that a request for route `start` may come to by rules and splits, `start` first."""
-    seen: dict[str, Options] = {}
+def reachable(routes: Mapping[str, Route], start: str) -> list[str]:
+    """Return the routes that a request for `start` may come to by rules and splits, itself first; names that are no route
+    are passed over."""
+    seen: list[str] = []
     waiting = [start]
     while waiting:
         name = waiting.pop()
-        if name in seen:
+        if name in seen or name not in routes:
             continue
-        options = seen[name] = routes[name]
-        waiting += [rule.use for rule in options.route.rules]
-        waiting += [arm.use for arm in options.route.split.arms] if options.route.split is not None else []
-    return list(seen.values())
+        seen.append(name)
+        route = routes[name]
+        waiting += [rule.use for rule in route.rules]
+        waiting += [arm.use for arm in route.split.arms] if route.split is not None else []
+    return seen
 
 
 def cost_nano(options: Options, position: int, features: Features, snapshot: Snapshot) -> int:
@@ -247,9 +249,9 @@ def _options(policy: Policy, route: Route, index: dict[str, int], compiled: tupl
     )
 
 
-def _with_reach(made: Mapping[str, Options], options: Options) -> Options:
+def _with_reach(policy: Policy, made: Mapping[str, Options], options: Options) -> Options:
     """Return the Options with what a request must be asked before it takes the first step from here."""
-    on_the_way = reachable(made, options.route.name)
+    on_the_way = [made[name] for name in reachable(policy.routes, options.route.name)]
     facts = frozenset().union(*(one.facts for one in on_the_way))
     return msgspec.structs.replace(
         options,

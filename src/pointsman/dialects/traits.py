@@ -9,6 +9,8 @@ import re
 
 import msgspec
 
+from pointsman.core.request import Features
+
 MOST_CHARACTERS = 8_000  # of the last user message that are looked at
 
 
@@ -75,6 +77,12 @@ for _language, _words in _WORDS.items():
     for _word in _words.split():
         _BY_WORD[_word] = (*_BY_WORD.get(_word, ()), _language)
 _WORD = re.compile(r"[^\W\d_]+")
+
+
+def with_traits(features: Features, messages: bytes) -> Features:
+    """Return the features with the traits of the raw `messages`."""
+    traits = read_traits(messages)
+    return msgspec.structs.replace(features, code=traits.code, language=traits.language, turns=traits.turns)
 
 
 def read_traits(messages: bytes) -> Traits:

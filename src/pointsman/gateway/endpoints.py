@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import msgspec
-from msgspec import UNSET, structs
+from msgspec import UNSET
 
 from pointsman.core.decide import decide, first, first_noted
 from pointsman.core.entry import Admitted, on_trail, plan_on_trail
@@ -23,7 +23,7 @@ from pointsman.core.strategy import Snapshot
 from pointsman.dialects.base import WireError
 from pointsman.dialects.relay_request import Head, read_features, read_head
 from pointsman.dialects.said import read_said
-from pointsman.dialects.traits import read_traits
+from pointsman.dialects.traits import with_traits
 from pointsman.gateway.afterwards import hold
 from pointsman.gateway.answers import Refused, refusal, response
 from pointsman.gateway.edge import Edge, Incoming, Work
@@ -116,20 +116,19 @@ def consider(worker: Worker, edge: Edge, incoming: Incoming) -> Considered | Non
     routed, detail = None, None
     if options.detailed or options.traits or head.pointsman is not UNSET:
         if options.traits:
-            traits = read_traits(bytes(head.messages))
-            features = structs.replace(features, code=traits.code, language=traits.language, turns=traits.turns)
+            features = with_traits(features, bytes(head.messages))
         said = read_said(head, body, headers, world.policy.listener.rule_headers)
         around = live.surroundings(len(worker.active))
         routed = route(Asked(options, said, features, key, received_ms, at_ms), around)
         options, features, detail = routed.trail.options, routed.features, routed.detail
-    told, total_ms = headers.get("x-stainless-read-timeout"), options.total_ms
+    waits, total_ms = headers.get("x-stainless-read-timeout"), options.total_ms
     request = Request(
         request_id(at_ms, live.id_bytes()),
         "chat",
         options.route.name,
         features,
         received_ms,
-        received_ms + (total_ms if told is None and head.pointsman is UNSET else _deadline_ms(told, head, total_ms)),
+        received_ms + (total_ms if waits is None and head.pointsman is UNSET else _deadline_ms(waits, head, total_ms)),
         head.service_tier,
         None if head.pointsman is UNSET else head.router.attempts,
     )

@@ -24,7 +24,7 @@ from pointsman.core.routing import Asked, Stay, Surroundings, route
 from pointsman.core.strategy import Snapshot
 from pointsman.dialects.relay_request import read_features, read_head
 from pointsman.dialects.said import read_said
-from pointsman.dialects.traits import read_traits
+from pointsman.dialects.traits import with_traits
 from pointsman.strategies.plugins import strategies_of
 
 NOW_MS = 1_000_000.0  # of the monotonic clock; only differences count
@@ -79,8 +79,7 @@ class Offline:
             raise KeyError(head.model)
         wall_ms = time.time_ns() // 1_000_000 if given.wall_ms is None else given.wall_ms
         if options.traits:
-            traits = read_traits(bytes(head.messages))
-            features = structs.replace(features, code=traits.code, language=traits.language, turns=traits.turns)
+            features = with_traits(features, bytes(head.messages))
         said = read_said(head, body, given.headers, self.policy.listener.rule_headers)
         routed = route(Asked(options, said, features, given.caller, NOW_MS, wall_ms), self._around(given))
         options = routed.trail.options
