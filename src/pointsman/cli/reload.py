@@ -201,18 +201,18 @@ class Reload:
         self._end()
         self._counts["reloads"] += 1
         self._note_version(new)
-        self._note(ok=True)
         was = "as before, other credentials" if new["version"] == old["version"] else f"before {old['version']}"
         self._say(f"config reloaded: version {new['version']} ({was})")
+        self._note(ok=True)
 
     def _failed(self, error: str, *, said: bool = False) -> None:
         """`said`: nobody has printed the reason yet."""
         self._end()
         self._counts["failed"] += 1
-        self._note(ok=False, error=error)
         if said:
             self._say(error, error=True)
         self._say(f"config not changed: still version {self.told['version']}", error=True)
+        self._note(ok=False, error=error)
 
     def _end(self) -> None:
         self._new, self._before, self._told_before, self._refusal = None, b"", {}, ""
