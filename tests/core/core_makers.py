@@ -52,6 +52,8 @@ outcomes = st.builds(
 limits = st.builds(
     Limits,
     breaker_failures=st.integers(1, 8),
+    breaker_unreachable=st.integers(1, 8),
+    slow_start_ms=st.sampled_from([0, 1, 10_000]),
     breaker_open_ms=st.integers(1, 60_000),
     breaker_open_max_ms=st.integers(60_000, 600_000),
     breaker_success=st.floats(0, 1),

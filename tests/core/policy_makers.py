@@ -58,6 +58,9 @@ states = st.builds(
     open_until_ms=st.just(0.0) | near,
     probe_until_ms=st.just(0.0) | near,
     cool_until_ms=st.just(0.0) | near,
+    slow_start_ms=st.just(10_000),
+    ramp_until_ms=st.just(0) | st.integers(int(NOW_MS) - 100, int(NOW_MS) + 10_000),
+    soft=st.booleans(),
 )
 features = st.builds(
     Features,

@@ -216,6 +216,9 @@ def _state(chance: random.Random) -> State:
         ttft_p95_ms=chance.choice((0.0, 100.0, 401.0, 9_000.0)),
         sampled=chance.choice((0, 4, 5, 1_000)),
         prior_ms=chance.choice((800.0, 50.0)),
+        slow_start_ms=10_000,
+        ramp_until_ms=int(NOW_MS) + chance.choice((-5, -5, 100, 8_000, 10_000)),
+        soft=chance.random() < 0.3,
     )
 
 

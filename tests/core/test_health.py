@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.core.health import (
+    RAMP_LEAST,
     TTFT_PRIOR_MS,
     UNKNOWN,
     State,
@@ -19,6 +20,7 @@ from pointsman.core.health import (
     predicted_ms,
     predicted_ttft_ms,
     probing,
+    ramp_share,
     released,
     succeeded,
 )
@@ -61,7 +63,8 @@ def test_i16_every_history_leaves_possible_figures(history: list[tuple[object, .
         assert state.tps > 0 and state.ttft_ms > 0
         assert 0 <= state.window_ok <= state.window_all + 1e-6
         assert state.open_until_ms <= now_ms + given_limits.breaker_open_max_ms
-        assert state.failures >= 0 and state.ejections >= 0
+        assert 0 <= state.unreachable <= state.failures and state.ejections >= 0
+        assert RAMP_LEAST <= ramp_share(state, now_ms) <= 1.0
         assert breaker(state, now_ms) in ("closed", "open", "half_open", "cooling")
 
 
@@ -70,9 +73,15 @@ def test_a_success_closes_the_breaker(
     history: list[tuple[object, ...]], given_limits: Limits, success: tuple[float, float, float | None]
 ) -> None:
     now_ms, state = play(history, given_limits)[-1]
-    after = succeeded(state, now_ms + success[0], success[1], success[2])
-    assert breaker(after, now_ms + success[0]) == "closed"
-    assert (after.failures, after.ejections, after.why) == (0, 0, "")
+    later_ms = now_ms + success[0]
+    after = succeeded(state, later_ms, success[1], success[2])
+    assert (after.failures, after.unreachable) == (0, 0)
+    if state.soft and later_ms < state.open_until_ms:  # that some of its answers are good was known
+        assert breaker(after, later_ms) == "open" and after.open_until_ms == state.open_until_ms
+        return
+    assert breaker(after, later_ms) == "closed"
+    assert (after.ejections, after.why) == (0, "")
+    assert not (state.ejections and state.slow_start_ms) or after.ramp_until_ms > later_ms
 
 
 @given(histories, limits, outcomes)

@@ -48,7 +48,7 @@ def test_i29_any_request_on_any_policy_gets_one_whole_decision_and_the_same_agai
     plan, decision = decide(found.request, found.options, found.snapshot)
     assert decide(found.request, found.options, found.snapshot) == (plan, decision)
     reasons = decision.reasons or ("",) * len(decision.candidates)
-    assert sorted(decision.order) == [p for p, reason in enumerate(reasons) if not reason]
+    assert sorted(decision.order) == [p for p, reason in enumerate(reasons) if reason in ("", Reason.RAMPING)]
     assert len(decision.order) == len(decision.scores) == len(decision.probabilities)
     tiers = [found.options.options[p].tier for p in decision.order]
     assert tiers == sorted(tiers)  # the ladder's candidates stand behind the route's own, rung by rung
@@ -318,7 +318,7 @@ def test_a_run_keeps_an_attempt_for_each_rung_and_stays_within_its_budget(
         assert isinstance(effect, Send)
         fresh += effect.fresh
         sent.append(effect.step.tier)
-        effect = run.ended(Outcome(kind), NOW_MS, lambda d: True, seed)
+        effect = run.ended(effect.step, Outcome(kind), NOW_MS, lambda d: True, seed)
         if isinstance(effect, Stop):
             break
     assert isinstance(effect, Stop)
@@ -338,6 +338,6 @@ def test_an_unknown_window_says_nothing_of_the_others() -> None:
     """A deployment whose window nobody knows says that the request is too long: a larger one may still take it."""
     steps = (Step(0, 0, 1_000.0, NO_BOUND), Step(1, 1, 1_000.0, 1_000_000))
     run = Run(Plan((0, 1), steps, 3, 0, NOW_MS + 60_000, 1_000.0))
-    run.begin(NOW_MS)
-    effect = run.ended(Outcome(Kind.CONTEXT_LENGTH, 400), NOW_MS, lambda d: True, 1)
+    first = run.begin(NOW_MS)
+    effect = run.ended(first.step, Outcome(Kind.CONTEXT_LENGTH, 400), NOW_MS, lambda d: True, 1)
     assert isinstance(effect, Send) and effect.step.position == 1

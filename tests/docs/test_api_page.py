@@ -89,7 +89,11 @@ def sent(router: Router, lab: Lab, start_router: Callable[..., Router]) -> set[s
     split = {"r": {"candidates": ["a"], "split": {"arms": arms}}}
     drawn = start_router(small_config(lab, {"a": deployment("openai", "m")}, split))
     answers.append(ask(drawn, "r", pointsman={"explain": True}))
-    assert [answer.status for answer in answers] == [200, 200, 400, 404, 200, 200, 401, 405, 200, 503, 200]
+    going_on = deployment("openai", "m") | {"prefill": "last"}
+    declared = small_config(lab, {"a": going_on}, {"r": {"candidates": ["a"], "continuation": True}})
+    twice = start_router(declared)
+    answers += [ask(twice, "r", "idempotency-key: one", stream=True) for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 200, 400, 404, 200, 200, 401, 405, 200, 503, 200, 200, 200]
     return {name for answer in answers for name in answer.headers}
 
 

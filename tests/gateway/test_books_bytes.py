@@ -53,11 +53,9 @@ async def test_many_large_records_of_one_turn_are_all_booked(tmp_path: Path) -> 
     assert found == [f"req_{n}" for n in range(30)]
 
 
-async def test_one_record_that_is_too_large_is_refused_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_one_record_that_is_too_large_is_refused_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     said = await turn(tmp_path, [1, 1, 5 * KB * KB, 1])
     assert [one.partition(":")[0] for one in said] == ["booked", "booked", "refused", "booked"]
     found = [one.id for payload in read_all(tmp_path) for one in decode_records(payload)]
     assert found == ["req_0", "req_1", "req_3"]
-    capsys.readouterr()
+    capfd.readouterr()

@@ -252,9 +252,7 @@ def test_a_turn_with_more_than_a_frame_holds_is_written_in_several(lab: Lab, sta
     assert len(kept(router)) == count
 
 
-async def test_each_sender_of_a_turn_hears_of_its_own_record(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_each_sender_of_a_turn_hears_of_its_own_record(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from test_books_bytes import KB, Waiting, record
 
     journal = Journal(tmp_path, "w-1", 64 * KB * KB, 1024 * KB * KB)
@@ -269,7 +267,7 @@ async def test_each_sender_of_a_turn_hears_of_its_own_record(
     told = [sender.said.partition(":")[0] for sender in waiting]
     assert told == ["booked", "booked", "refused", "refused", "booked"]
     assert [one.id for data in read_all(tmp_path) for one in decode_records(data)] == ["req_1", "fbk_1", "req_3"]
-    assert "could not be written" in capsys.readouterr().err
+    assert "could not be written" in capfd.readouterr().err
 
 
 def record_of_books(id: str, comment: str) -> Feedback:

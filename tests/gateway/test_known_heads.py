@@ -64,6 +64,12 @@ class Clerk:
         incoming.caller = ("caller", self.generation)
         return None
 
+    def pressed(self) -> bool:
+        return False
+
+    def refuse_body(self, incoming: Incoming, *, close: bool) -> bytes | None:
+        return None
+
     def refusal(self, status: int, message: str, code: str, *, close: bool) -> bytes:
         return b"HTTP/1.1 %d %b\r\n\r\n" % (status, code.encode())
 

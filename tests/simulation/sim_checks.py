@@ -16,7 +16,10 @@ from sim_world import SimWorld
 
 from pointsman.control.pump import Pump
 from pointsman.core.entry import Admitted, AttemptRow, Settled
+from pointsman.core.filters import HEALTH_REASONS, is_last_resort
+from pointsman.core.health import may_probe
 from pointsman.core.outcome import CLASSES, Blame, Kind
+from pointsman.core.policy import Route
 from pointsman.core.run import MIN_USEFUL_MS
 from pointsman.stores.journal import HEADER, SUFFIX
 
@@ -66,6 +69,8 @@ def check_step(world: SimWorld) -> None:
             if attempt is None or attempt.answered_ms:
                 continue
             at = live._at(exchange.world, attempt.step.deployment)
+            if at >= 0 and live.states[at].soft and not attempt.probe:
+                continue  # sent to as the last resort
             if at >= 0 and live.states[at].ejections and live.states[at].open_until_ms <= attempt.started_ms:
                 probes[at] += 1
         for at, count in probes.items():
@@ -81,7 +86,7 @@ def check_step(world: SimWorld) -> None:
 
 
 def _check_starts(world: SimWorld, now_ms: float) -> None:
-    """I11, I16: what was ejected or cooling before this step, and still is, is sent nothing in it."""
+    """I11, I16: what was ejected or cooling before this step, and still is, is sent nothing in it; but the last resort."""
     assert world.worker is not None
     live = world.worker.live
     before, world.states = world.states, (live.world, list(live.states))
@@ -95,7 +100,9 @@ def _check_starts(world: SimWorld, now_ms: float) -> None:
         at = attempt.step.deployment
         was, now = before[1][at], live.states[at]
         for name, number in (("open_until_ms", "I16"), ("cool_until_ms", "I11")):
-            if min(getattr(was, name), getattr(now, name)) > now_ms:
+            if name == "open_until_ms" and (was.soft or may_probe(was, now_ms)):
+                world.hit["sent to the last resort"] += was.open_until_ms > now_ms
+            elif min(getattr(was, name), getattr(now, name)) > now_ms:
                 world.problems.append(f"{number}: sent to {live.world.names[at]} before its {name}")
 
 
@@ -148,11 +155,11 @@ def check_rest(world: SimWorld) -> None:
         for problem in (
             *_attempts(world, case, len(sends[case.admitted.id])),
             *_times(case),
-            *_commit(case, sends[case.admitted.id]),
+            *_commit(world, case, sends[case.admitted.id]),
             *_decision(world, case),
             *_gone(world, case, served[case.admitted.id]),
             *_whole(world, case),
-            *_truth(case, served[case.admitted.id]),
+            *_truth(world, case, served[case.admitted.id]),
         ):
             world.problems.append(f"{problem} [{case.admitted.client_id}]")
     world.problems += _rests(world, cases, served)
@@ -282,9 +289,18 @@ def _times(case: Case) -> Iterator[str]:
         yield f"I10: ended {case.end_ms - deadline_ms:.0f} ms after the deadline"
 
 
-def _commit(case: Case, sends: list[Any]) -> Iterator[str]:
-    """I8: nothing is sent to a provider once the client has the beginning of an answer."""
+def _route_of(world: SimWorld, case: Case) -> Route:
+    return world.policies[case.admitted.config_version].routes[case.admitted.request.route]
+
+
+def _commit(world: SimWorld, case: Case, sends: list[Any]) -> Iterator[str]:
+    """I8: nothing is sent to a provider once the client has the beginning of an answer, but where that is declared."""
     if case.response is None or case.client is None or case.client.link is None:
+        return
+    declared = (
+        "x-pointsman-continuation" in case.response.headers or case.client.plan["slow"]
+    )  # its head may not be read
+    if declared and _route_of(world, case).continuation:
         return
     written = case.client.link.back.writes
     begun = next((tick for tick, _, upto in written if upto > case.response.offset), None)
@@ -293,14 +309,26 @@ def _commit(case: Case, sends: list[Any]) -> Iterator[str]:
 
 
 def _decision(world: SimWorld, case: Case) -> Iterator[str]:
-    """I29: the decision can be made again, and says whom the first attempt went to."""
+    """I29: the decision can be made again, and says whom the first attempt went to. I15: nobody is only chosen when no
+    candidate answers most requests. I16: what ramps up is not first where another is."""
     decided = world.replay.decided(case.admitted)
     if decided is None:
         yield "I29: the decision cannot be made again"
-    elif case.settled is not None and case.settled.attempts:
+        return
+    reasons, snapshot = decided.decision.reasons, case.admitted.snapshot
+    world.hit["ramping"] += "ramping" in reasons
+    if decided.decision.order and reasons and reasons[decided.decision.order[0]]:
+        yield f"I16: {reasons[decided.decision.order[0]]} was asked first"
+    for reason, state in zip(reasons, snapshot.states, strict=False):
+        if not decided.decision.order and reason in HEALTH_REASONS and is_last_resort(state, snapshot.now_ms):
+            yield "I15: nobody was asked, and one answers most requests"
+    if case.settled is None:
+        return
+    if case.settled.attempts:
         decision = decided.decision
-        if not decision.order or decision.candidates[decision.order[0]] != case.settled.attempts[0].deployment:
-            yield f"I29: {case.settled.attempts[0].deployment} was asked first, the replay says {decision.order}"
+        asked = min(case.settled.attempts, key=lambda row: row.started_ms)
+        if not decision.order or decision.candidates[decision.order[0]] != asked.deployment:
+            yield f"I29: {asked.deployment} was asked first, the replay says {decision.order}"
 
 
 def _gone(world: SimWorld, case: Case, served: list[Served]) -> Iterator[str]:
@@ -309,9 +337,13 @@ def _gone(world: SimWorld, case: Case, served: list[Served]) -> Iterator[str]:
     if client is None or client.link is None:
         return
     gone_s = client.link.back.lost_s
+    policy = world.policies[case.admitted.config_version]
     if gone_s is not None and gone_s >= 0:
         for one in served:
-            if one.arrived_s <= gone_s and (one.finished_s is None or one.finished_s > gone_s + GONE_S):
+            most_s = GONE_S
+            if policy.providers.get(one.provider) is None or policy.providers[one.provider].bills_cancelled:
+                most_s += policy.limits.client_drain_ms / 1000
+            if one.arrived_s <= gone_s and (one.finished_s is None or one.finished_s > gone_s + most_s):
                 yield f"I22: {one.provider} went on for {(one.finished_s or 999) - gone_s:.1f} s after the client had gone"
     if (
         case.settled is not None
@@ -339,7 +371,7 @@ def _whole(world: SimWorld, case: Case) -> Iterator[str]:
 # --- what clients and providers see --------------------------------------------------------------------------------
 
 
-def _truth(case: Case, served: list[Served]) -> Iterator[str]:
+def _truth(world: SimWorld, case: Case, served: list[Served]) -> Iterator[str]:
     """I18: what is called complete is all that its provider said; what is not is the beginning of it."""
     response, settled = case.response, case.settled
     if response is None or response.problem or response.status != 200 or settled is None or not response.whole:
@@ -353,7 +385,16 @@ def _truth(case: Case, served: list[Served]) -> Iterator[str]:
         return
     if (settled.outcome == Kind.OK) is not complete:
         yield f"I18: booked as {settled.outcome}, told as {'complete' if complete else 'not complete'}"
+    if _route_of(world, case).continuation and len(served) > 1:
+        world.hit["continuation"] += b"continued_by" in response.body
+        if complete and not any(text.endswith((one.text or "").lstrip()) for one in served):
+            yield f"I18: complete, but {text[-60:]!r} is not the end of any answer"
+        return
+    hedged = any(row.outcome == Kind.CANCELLED for row in settled.attempts)
+    world.hit["hedge"] += hedged
     last = served[-1] if served else None
+    if _route_of(world, case).hedge is not None:  # who was asked last need not be who answered
+        last = next((one for one in served if one.text == text), last)
     if last is None or last.text is None or EXTRA_TEXT & set(last.faults):
         return
     if complete and text != last.text:

@@ -81,6 +81,9 @@ class End(asyncio.Transport):
             self._reading = True
             self._wake()
 
+    def can_write_eof(self) -> bool:
+        return False
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
 
@@ -303,6 +306,8 @@ class Network:
 
 
 class _Server:
+    sockets = ()  # none to set options on
+
     def __init__(self, network: Network) -> None:
         self._network = network
 

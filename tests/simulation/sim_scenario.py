@@ -119,6 +119,7 @@ def draw(seed: int) -> Scenario:
         return random.Random(f"{seed}:{name}")
 
     config, speeds = _topology(stream("topology"))
+    _declare(stream("declared"), config)
     end_s = stream("end").choice((4.0, 10.0, 25.0, 45.0))
     crashes = [_crash(stream(f"crash{i}"), end_s) for i in range(stream("crashes").choice((0, 0, 0, 1, 2)))]
     faults = [
@@ -173,6 +174,24 @@ def _topology(rng: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
     config = {"providers": providers, "deployments": deployments, "routes": routes, "limits": limits,
               "keys": [{"name": "dev", "key": KEY}], "server": {"port": 0, "admin_port": 0}}  # fmt: skip
     return config, speeds
+
+
+def _declare(rng: random.Random, config: dict[str, Any]) -> None:
+    """Let some routes hedge, go on after a break or follow what was measured, and some providers bill what is cancelled."""
+    for deployment in config["deployments"].values():
+        if rng.random() < 0.5:
+            deployment["prefill"] = rng.choice(("last", "prefix", "continue"))
+    for provider in config["providers"].values():
+        provider["bills_cancelled"] = rng.random() < 0.2
+    for route in config["routes"].values():
+        if len(route.get("candidates", ())) > 1 and rng.random() < 0.3:
+            route["hedge"] = rng.choice(("p95", {"after_ms": 1}, {"after_ms": 200}))
+        if route.get("candidates") and rng.random() < 0.3:
+            route["continuation"] = True
+        if rng.random() < 0.2:
+            route["timeouts"] = route.get("timeouts", {}) | {"adaptive": True}
+    config["limits"] |= {"client_drain_ms": rng.choice((300, 5000)), "stream_keepalive_ms": rng.choice((0, 200, 15_000)),
+                         "retry_wait_ms": rng.choice((0, 2500, 8000))}  # fmt: skip
 
 
 def _route(rng: random.Random, names: list[str]) -> dict[str, Any]:
@@ -285,6 +304,8 @@ def _without(config: dict[str, Any], gone: str) -> bool:
             ]
             if not route["candidates"]:
                 return False
+            if len(route["candidates"]) == 1:
+                route.pop("hedge", None)
         for rung in route.get("degrade", []):
             if rung.get("candidates") == [gone]:
                 rung["candidates"] = [next(d for d in config["deployments"] if d != gone)]

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from sim_clients import Client
 from sim_loop import OWNER, Crash, Ordered, VirtualClock, VirtualLoop
@@ -28,6 +29,7 @@ from pointsman.core.entry import Record, decode_records
 from pointsman.core.policy import Policy
 from pointsman.gateway import worker as gateway_worker
 from pointsman.gateway.books import Books
+from pointsman.gateway.complaints import COMPLAINTS
 from pointsman.gateway.live import Live
 from pointsman.gateway.worker import Worker
 from pointsman.gateway.world import World
@@ -133,12 +135,15 @@ class SimWorld:
         self.loop.after_step = self._after_step
         self.errors = io.StringIO()
 
+    def _complaints(self) -> contextlib.AbstractContextManager[Any]:
+        return mock.patch.object(COMPLAINTS, "say", lambda text: print(text, file=self.errors))
+
     def play(self) -> None:
         """Run to rest."""
         (self.folder / "run").mkdir()
         (self.folder / "journal").mkdir()
         try:
-            with virtual_wall(self.loop), contextlib.redirect_stderr(self.errors):
+            with virtual_wall(self.loop), contextlib.redirect_stderr(self.errors), self._complaints():
                 asyncio.set_event_loop(self.loop)
                 self.loop.run_until_complete(self._main())
         finally:

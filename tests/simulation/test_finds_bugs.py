@@ -20,6 +20,7 @@ from pointsman.gateway.books import Books
 from pointsman.gateway.edge import Edge
 from pointsman.gateway.exchange import Exchange
 from pointsman.gateway.live import Live
+from pointsman.gateway.sending import Sending
 
 MOST_SEEDS = 150
 
@@ -45,25 +46,25 @@ def no_probe_reserved(before: Any) -> Any:
 
 
 def committed_before_content(before: Any) -> Any:
-    def on_stream(self: Exchange, data: bytes, chunk: bytes) -> None:
-        if not self.committed and self.attempt is not None:
-            self._commit(b"")
+    def on_stream(self: Sending, data: bytes, chunk: bytes) -> None:
+        if not self.committed and not self.over:
+            self.exchange.commit(self, b"")
         before(self, data, chunk)
 
     return on_stream
 
 
 def retried_after_commit(before: Any) -> Any:
-    def ended(self: Exchange, outcome: Outcome) -> None:
+    def ended(self: Exchange, attempt: Sending, outcome: Outcome) -> None:
         self.committed = False
-        before(self, outcome)
+        before(self, attempt, outcome)
 
     return ended
 
 
 def provider_not_told_that_the_client_left(before: Any) -> Any:
-    def stop(self: Exchange) -> None:
-        self._connection = None
+    def stop(self: Sending) -> None:
+        self.connection = None
         before(self)
 
     return stop
@@ -74,11 +75,11 @@ def retry_after_ignored(before: Any) -> Any:
 
 
 def cut_stream_called_complete(before: Any) -> Any:
-    def on_lost(self: Exchange, outcome: Outcome) -> None:
-        if self.committed and not self.settled:
-            self._connection = None
-            self.delivery.write(b"data: [DONE]\n\n")
-            self._complete(self._pipe())
+    def on_lost(self: Sending, outcome: Outcome) -> None:
+        if self.committed and not self.over and self.pipe is not None:
+            self.connection = None
+            self.exchange.delivery.write(b"data: [DONE]\n\n")
+            self._complete(self.pipe)
         else:
             before(self, outcome)
 
@@ -94,7 +95,7 @@ def sent_before_it_is_booked(before: Any) -> Any:
         before(self, record, sender)
         self._senders.pop()
         self._records.pop()
-        sender._booked = True
+        sender.booked_in = True
 
     return admit
 
@@ -113,12 +114,12 @@ BREAKS: dict[str, tuple[Any, str, Callable[[Any], Any], str]] = {
     "a worker's last requests forgotten": (Pump, "_recover", nothing_recovered, "I1"),
     "sent before it is booked": (Books, "admit", sent_before_it_is_booked, "I1"),
     "holds leak": (Exchange, "_ends", hold_not_given_back, "I3"),
-    "committed before content": (Exchange, "on_stream", committed_before_content, "I8"),
-    "retried after commit": (Exchange, "_attempt_ended", retried_after_commit, "I8"),
+    "committed before content": (Sending, "on_stream", committed_before_content, "I8"),
+    "retried after commit": (Exchange, "attempt_ended", retried_after_commit, "I8"),
     "retry-after ignored": (live_module, "cooled", retry_after_ignored, "I11"),
     "no probe reserved": (Live, "sending", no_probe_reserved, "I16"),
-    "a cut stream called complete": (Exchange, "on_lost", cut_stream_called_complete, "I18"),
-    "provider not told": (Exchange, "_stop_waiting", provider_not_told_that_the_client_left, "I22"),
+    "a cut stream called complete": (Sending, "on_lost", cut_stream_called_complete, "I18"),
+    "provider not told": (Sending, "stop", provider_not_told_that_the_client_left, "I22"),
 }
 
 

@@ -126,5 +126,7 @@ def _show(answered: Answered) -> None:
     if told["predicted_usd"] is not None:
         console.print(f"Predicted cost: ${told['predicted_usd']:.6f}", markup=False)
     console.print(candidates_table(candidates_of(answered.decision), told["facts"]))
+    for kind, names in told["on"].items():
+        console.print(f"When an attempt ends in {kind}: {', then '.join(names)}.", markup=False)
     if told["ladder"]:
         console.print(f"When none of them answers: {', then '.join(told['ladder'])}.", markup=False)

@@ -64,7 +64,8 @@ def _show(rows: list[tuple[Standing, int]], parts: list[Standings]) -> None:
         console.width = WIDTH
     versions = ", ".join(sorted({part.config for part in parts}))
     workers = f"{len(parts)} worker{'s' if len(parts) != 1 else ''}"
-    console.print(f"{workers}, config {versions}", markup=False)
+    busy = max(part.load.get("pressure", 0.0) for part in parts)
+    console.print(f"{workers}, config {versions}, {busy:.0%} busy", markup=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("deployment", "provider", "state", "failed"):
         table.add_column(name, no_wrap=name == "state")
@@ -76,7 +77,11 @@ def _show(rows: list[tuple[Standing, int]], parts: list[Standings]) -> None:
             state += f" for {one.again_ms / 1000:.0f} s"
         if away and len(parts) > 1:
             state += f" ({away}/{len(parts)})"
+        if one.breaker == "closed" and one.share < 1.0:
+            state = f"ramping up, {one.share:.0%}"
         failed = f"{one.failures} x {one.last_failure}" if one.failures else one.last_failure
+        if 0 < one.unreachable < one.failures:
+            failed += f", {one.unreachable} x unreachable"
         cells = (
             clean(one.deployment),
             clean(one.provider),

@@ -69,7 +69,7 @@ class Supervisor:
         try:
             run = self._data / "run"
             run.mkdir(parents=True, exist_ok=True)
-            for old in (*run.glob("metrics-*"), *run.glob("standing-*")):
+            for old in (*run.glob("metrics-*"), *run.glob("standing-*"), *run.glob("under-way-*")):
                 old.unlink()  # of workers that are no more
         except OSError as error:
             raise Failed(f"the data folder {self._data} cannot be used: {error.strerror}", 2) from None

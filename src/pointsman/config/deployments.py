@@ -46,6 +46,7 @@ def compile_deployment(build: Build, config: schema.Config, name: str, found: ca
         region=given.region or "",
         ttft_ms=given.ttft_ms,
         quality=found.quality if given.quality is None else _by_category(given.quality),
+        concurrency=given.concurrency,
     )
 
 
@@ -67,6 +68,7 @@ def _wire(
         stream_usage=start.stream_usage if asked is None else asked,
         api_version=given.api_version or written.api_version or "",
         default_max_output_tokens=default,
+        prefill=given.prefill or "",
     )
 
 

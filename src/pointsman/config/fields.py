@@ -127,6 +127,11 @@ def mapping_or(other: str) -> Callable[[Any], str]:
     return lambda value: "mapping" if isinstance(value, dict | BaseModel) else other
 
 
+def number_or(other: str) -> Callable[[Any], str]:
+    """Return what tells the two ways of writing a setting apart: as a number, or as the word `other`."""
+    return lambda value: other if value == other else "number"
+
+
 class SecretFile(Section):
     """Say which file holds the secret."""
 

@@ -53,7 +53,14 @@ def compile_provider(build: Build, name: str, given: schema.Provider | None, at:
         path=written.path or (base.path if base else ""),
         quota_group=written.quota_group or "",
         ca_file=build.file((*at, "ca_file"), written.ca_file) if written.ca_file else "",
+        bills_cancelled=_bills_cancelled(written, base),
     )
+
+
+def _bills_cancelled(written: schema.Provider, base: KnownProvider | None) -> bool:
+    if written.bills_cancelled is not None:
+        return written.bills_cancelled
+    return base is not None and base.cancel_stops_billing is False
 
 
 def _filled(build: Build, written: schema.Provider, base: KnownProvider | None, at: Place) -> str | None:

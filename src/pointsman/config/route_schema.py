@@ -18,6 +18,7 @@ from pointsman.config.fields import (
     Share,
     Text,
     Tokens,
+    Truth,
     Usd,
     Whole,
     mapping_or,
@@ -26,6 +27,19 @@ from pointsman.config.fields import (
 from pointsman.core.policy import Unit
 
 Demand = Literal["ttft_ms_p95", "usd_per_request", "quality_floor", "usd_per_day"]
+Ending = Literal[
+    "content_filter",
+    "context_length",
+    "rate_limited",
+    "quota_exhausted",
+    "overloaded",
+    "server_error",
+    "timeout",
+    "unreachable",
+    "empty",
+    "silent",
+    "unsupported",
+]
 Weight = Annotated[Number, Field(ge=0, le=1_000_000)]
 
 
@@ -33,6 +47,9 @@ class Timeouts(Section):
     """Waits of a route; what is left out is taken from `limits`."""
 
     ttft_ms: Milliseconds | None = setting("Wait for the first content of an attempt.")
+    adaptive: Truth | None = setting(
+        "Wait for the first content no longer than four times the measured 95th percentile, while others are left."
+    )
     idle_ms: Milliseconds | None = setting("Wait between two pieces of a stream.")
     total_ms: Milliseconds | None = setting("Wait for the whole answer, over all attempts.")
 
@@ -62,6 +79,13 @@ class Sticky(Section):
         "session: only if one is named; conversation: else by how it begins.", "conversation"
     )
     ttl: Duration = setting("How long after its last request.", 1_800.0)
+
+
+class Hedge(Section):
+    """When a second attempt joins one that is slow to begin."""
+
+    after_ms: Milliseconds | None = setting("After so long. Default: the deployment's own 95th percentile.")
+    share: Annotated[Number, Field(gt=0, le=0.05)] = setting("Most hedges, as a share of the requests.", 0.05)
 
 
 class Cached(Section):
@@ -103,12 +127,20 @@ class Settings(Section):
     degrade: Annotated[list[Rung], Field(max_length=16)] | None = setting(
         "The ladder: what to do when none can answer."
     )
+    on: dict[Ending, Annotated[list[Name], Field(min_length=1, max_length=32)]] | None = setting(
+        "Deployments, or routes whose candidates, that go on when an attempt ended so."
+    )
+    on_empty: Literal["next", "pass"] | None = setting(
+        "After an answer with neither content nor a tool call: next asks another deployment, once. Default: next."
+    )
     params: dict[Name, Any] | None = setting("Members of the request's body to set, as JSON.")
     prompt_prefix: Prose | None = setting("Text put before everything else the model is told.")
     max_output: Tokens | None = setting("No answer is longer than so many tokens.")
     tags: Annotated[list[Name], Field(max_length=32)] | None = setting("Labels for the ledger.")
     timeouts: Timeouts | None = setting("Waits of this route.")
     attempts: Annotated[Whole, Field(ge=1, le=5)] | None = setting("Most sends for one request.")
+    hedge: HedgeWays | None = setting("Send a second attempt beside one that is slow to begin: p95 or a mapping.")
+    continuation: Truth | None = setting("Let another deployment go on with a stream that broke off; needs `prefill`.")
     unpriced: Literal["allow", "deny"] | None = setting(
         "Whether deployments without a price may answer. Default: allow."
     )
@@ -145,6 +177,10 @@ class Route(Settings):
     split: Split | None = setting("Divide what no rule took over arms.")
 
 
+HedgeWays = Annotated[
+    Annotated[Literal["p95"], Tag("name")] | Annotated[Hedge, Tag("mapping")],
+    Discriminator(mapping_or("name")),
+]
 StickyWays = Annotated[
     Annotated[Literal["session", "conversation"], Tag("name")] | Annotated[Sticky, Tag("mapping")],
     Discriminator(mapping_or("name")),

@@ -11,10 +11,11 @@ import msgspec
 
 from pointsman.config import known, prices, route_schema
 from pointsman.config.build import Build, Spot
+from pointsman.config.endings import compile_endings, named_in
 from pointsman.config.fields import NAME
 from pointsman.config.ladder import compile_ladder
 from pointsman.config.problem import Place
-from pointsman.core.policy import Bounds, Deployment, Objective, Route, Sticky
+from pointsman.core.policy import Bounds, Deployment, Hedge, Objective, Route, Sticky
 from pointsman.strategies.plugins import checked_strategy
 
 # Member of a body that `params` may not set -> why.
@@ -48,12 +49,17 @@ def compile_settings(build: Build, name: str, given: route_schema.Settings, spot
         ttft_ms=waits.ttft_ms,
         idle_ms=waits.idle_ms,
         total_ms=waits.total_ms,
+        adaptive=waits.adaptive or False,
+        hedge=_hedge(build, given, spot),
+        continuation=given.continuation or False,
         unpriced=given.unpriced or "allow",
         objective=_objective(build, given, spot),
         bounds=_bounds(build, given, spot),
         explore=given.explore or 0.0,
         sticky=_sticky(given.sticky),
         degrade=compile_ladder(build, given.degrade or [], spot, tuple(candidates)),
+        on_empty=given.on_empty or "next",
+        on=compile_endings(build, given, spot),
         params=_params(build, given, spot),
         prompt_prefix=given.prompt_prefix or "",
         max_output_tokens=given.max_output,
@@ -170,6 +176,15 @@ def _sticky(given: Literal["session", "conversation"] | route_schema.Sticky | No
     return Sticky(by=wanted.by, ttl_s=wanted.ttl)
 
 
+def _hedge(build: Build, given: route_schema.Settings, spot: Spot) -> Hedge | None:
+    if given.hedge is None:
+        return None
+    if len(given.candidates or ()) < 2 and not spot.inherits("hedge"):
+        build.problem(spot.of("hedge"), "needs a second candidate to send to.")
+    wanted = given.hedge if isinstance(given.hedge, route_schema.Hedge) else route_schema.Hedge()
+    return Hedge(after_ms=wanted.after_ms, share=wanted.share)
+
+
 def _params(build: Build, given: route_schema.Settings, spot: Spot) -> dict[str, bytes]:
     params: dict[str, bytes] = {}
     for name, value in (given.params or {}).items():
@@ -211,8 +226,12 @@ def warn_of_routes(
         if route.strategy == "cheapest" and offered and not any(offered):
             at = spots[route.name].own
             build.warn(at, "cheapest cannot compare: no candidate has a price.", key=True)
+        if route.continuation and not any(by_name[one].wire.prefill for one in route.candidates if one in by_name):
+            at = spots[route.name].own
+            build.warn(at, "continuation: no candidate says how it takes the beginning of an answer.", key=True)
     used = {name for route in written for name in route.candidates}
     used |= {name for route in written for rung in route.degrade for name in rung.candidates}
+    used |= named_in(written)
     used |= {routes[name].candidates[0] for name in _targets(written) if routes[name].implicit}
     for name in by_name if written else ():
         if name not in used:

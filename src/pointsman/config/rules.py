@@ -8,6 +8,7 @@ import msgspec
 
 from pointsman.config import conditions, route_schema, schema
 from pointsman.config.build import Build, Spot
+from pointsman.config.endings import expand_endings
 from pointsman.config.fields import NAME
 from pointsman.config.problem import Place
 from pointsman.config.routes import check_name, compile_settings
@@ -32,6 +33,7 @@ def compile_routes(build: Build, config: schema.Config, usable: Iterable[str]) -
     names = frozenset(usable)
     for name, given in config.routes.items():
         _Maker(build, name, given, made).make(names, around)
+    expand_endings(build, made.routes, made.spots)
     return made
 
 

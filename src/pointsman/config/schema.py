@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from pointsman.config.bounds import Limits
+from pointsman.config.bounds import Count, Limits
 from pointsman.config.fields import (
     Milliseconds,
     Name,
@@ -21,12 +21,17 @@ from pointsman.config.fields import (
     Usd,
     Whole,
     mapping_or,
+    number_or,
     setting,
 )
 from pointsman.config.route_schema import Route
 from pointsman.core.policy import AuthStyle, Modality
+from pointsman.core.priority import Priority
 
 ApiVersion = Literal["2023-06-01", "2026-10-21"]
+Concurrency = Annotated[
+    Annotated[Count, Tag("number")] | Annotated[Literal["auto"], Tag("auto")], Discriminator(number_or("auto"))
+]
 Category = Literal["chat", "code", "tools", "extraction", "default"]
 Quality = Annotated[
     Annotated[Share, Tag("figure")] | Annotated[dict[Category, Share], Field(min_length=1), Tag("mapping")],
@@ -57,6 +62,9 @@ class Provider(Section):
     api_version: ApiVersion | None = setting("Anthropic: the version header to send.")
     quota_group: Name | None = setting("Providers of one account share a group and its 429s.")
     ca_file: Text | None = setting("PEM file of extra trust anchors; relative to the config file.")
+    bills_cancelled: Truth | None = setting(
+        "Whether it bills a cancelled answer to the end; it is then read on, to book what it costs."
+    )
 
 
 class Rates(Section):
@@ -106,6 +114,10 @@ class Deployment(Section):
     region: Text | None = setting("Where it runs; a label.")
     ttft_ms: Milliseconds | None = setting("How long to wait for its first content.")
     api_version: ApiVersion | None = setting("Anthropic: the version header for this model.")
+    prefill: Literal["last", "prefix", "continue"] | None = setting(
+        "How it takes the beginning of an answer to go on from; needed for `continuation`."
+    )
+    concurrency: Concurrency | None = setting("Most attempts at a time, or auto: found by the time to first token.")
 
 
 class Key(Section):
@@ -118,6 +130,10 @@ class Key(Section):
     organisation: Name | None = setting("Organisation it belongs to.")
     tier: Name | None = setting("A label for rules: `caller.tier`.")
     routes: list[Name] | None = setting("Routes it may use. Default: all.")
+    concurrency: Count | None = setting("Most requests at a time. Default: limits.key_concurrency.")
+    priority: Priority = setting(
+        "The highest class its requests may name, and their class if they name none.", "normal"
+    )
 
 
 class Tls(Section):

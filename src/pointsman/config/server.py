@@ -12,6 +12,7 @@ from pointsman.config.build import Build
 from pointsman.config.providers import CREDENTIAL_HEADERS
 from pointsman.core.keys import digest
 from pointsman.core.policy import Key, Listener
+from pointsman.core.priority import RANKS
 
 MIN_KEY_CHARACTERS = 16
 _HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
@@ -61,6 +62,8 @@ def _key(given: schema.Key, mark: bytes) -> Key:
         organisation=given.organisation or "",
         tier=given.tier or "",
         routes=None if given.routes is None else tuple(given.routes),
+        concurrency=given.concurrency,
+        rank=RANKS[given.priority],
     )
 
 

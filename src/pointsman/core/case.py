@@ -14,6 +14,7 @@ from pointsman.core.health import State, breaker, predicted_ttft_ms
 from pointsman.core.options import Options
 from pointsman.core.policy import Key
 from pointsman.core.pricing import NANO_PER_USD
+from pointsman.core.priority import PRIORITIES, rank_of
 from pointsman.core.request import (
     CATEGORIES,
     NEED_AUDIO,
@@ -37,6 +38,7 @@ class Said(msgspec.Struct, frozen=True, gc=False):
     tags: tuple[str, ...] = ()
     headers: dict[str, str] = {}
     beginning: bytes = b""
+    priority: str = ""  # the class it names; "": none
 
 
 class Case(msgspec.Struct, frozen=True, gc=False):
@@ -98,6 +100,7 @@ _FROM: dict[str, Callable[[Case], FactValue]] = {
     "request.session": lambda case: case.said.session,
     "request.metadata": lambda case: case.said.metadata,
     "request.tags": lambda case: list(case.said.tags),
+    "request.priority": lambda case: PRIORITIES[rank_of(case.said.priority or None, case.caller.rank)],
     "request.headers": lambda case: case.said.headers,
     "features.input_tokens": lambda case: case.features.input_tokens,
     "features.output_tokens": lambda case: case.features.predicted_output_tokens,

@@ -16,15 +16,18 @@ from pointsman.core.filters import (
     bounded,
     fits_all,
     health,
+    is_last_resort,
     static,
     trial_drawn,
+    wait_ms,
 )
-from pointsman.core.options import NO_DETAIL, Options, Step, cost_nano
+from pointsman.core.options import NO_BOUND, NO_DETAIL, Options, Step, cost_nano
+from pointsman.core.outcome import Kind
+from pointsman.core.policy import Bounds
 from pointsman.core.request import Features, Request
 from pointsman.core.strategy import Ranking, Snapshot
+from pointsman.core.tiers import Eligible, behind_of, mixed, rank_tier
 
-LAST_SEED = 1.0 - 2.0**-53  # the largest below 1: what rounding must not pass
-Eligible = tuple[int, ...]  # positions
 Reasons = tuple[str, ...]  # a Reason for each candidate; () when all are eligible
 
 
@@ -65,6 +68,9 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     idle_ms: float
     refused: str = ""  # when there is no step: the Reason that stands in the way
     wait_ms: float = 0.0  # when there is no step: how long until one may be tried; 0: waiting does not help
+    most_wait_ms: float = 8_000.0  # longest wait before a resend
+    most_nano: int = NO_BOUND  # that the attempts together may cost before another is made
+    on: dict[str, tuple[int, ...]] = {}  # end of an attempt -> positions that go on then, in this order
 
 
 class _Ranked(msgspec.Struct, frozen=True, gc=False):
@@ -89,8 +95,11 @@ def first(request: Request, options: Options, snapshot: Snapshot) -> int:
         return options.strategy.draw(options, options.positions, features, snapshot)
     eligible, _ = _filter(options, snapshot, features)
     if not eligible:
-        return -1
-    return options.strategy.draw(options, eligible, features, snapshot)
+        order = _rank(options, snapshot, features).ranking.order
+        return order[0] if order else -1
+    behind = behind_of(eligible, snapshot)
+    ahead = tuple([p for p in eligible if p not in behind]) if behind else eligible
+    return options.strategy.draw(options, ahead, features, snapshot)
 
 
 def first_noted(request: Request, options: Options, snapshot: Snapshot) -> tuple[int, Snapshot]:
@@ -118,6 +127,9 @@ def decide(request: Request, options: Options, snapshot: Snapshot) -> tuple[Plan
         cost_nano(options, order[0], features, snapshot),
         request.deadline_ms,
         options.idle_ms,
+        most_wait_ms=options.retry_wait_ms,
+        most_nano=options.most_nano,
+        on={kind: _allowed(options, positions, snapshot, features) for kind, positions in options.on.items()},
     )
     decision = Decision(
         options.label,
@@ -136,19 +148,78 @@ def decide(request: Request, options: Options, snapshot: Snapshot) -> tuple[Plan
 
 
 def _rank(options: Options, snapshot: Snapshot, features: Features) -> _Ranked:
-    """Return the eligible candidates ranked. Where one is in doubt, chance says whether it is tried this time, and the
-    probabilities are those of both cases together."""
+    """Return the eligible candidates ranked; without one of the route's own those that `on` names, or else the last
+    resort."""
     filtered = _filter(options, snapshot, features)
+    ranked = _tried(options, snapshot, features, filtered)
+    if options.on and not _has_own(options, ranked.ranking.order):
+        ranked = _instead(options, snapshot, features, ranked)
+    if ranked.ranking.order or not ranked.reasons:
+        return ranked
+    last = _last_resort(options, snapshot, features, ranked.reasons)
+    again = _tried(options, snapshot, features, last) if last[0] else ranked
+    return again if again.ranking.order else ranked
+
+
+def _last_resort(
+    options: Options, snapshot: Snapshot, features: Features, reasons: Reasons
+) -> tuple[Eligible, Reasons]:
+    """Return those that are ejected but still answer most requests, for a request that nobody else can take (I15)."""
+    now_ms, states, kept = snapshot.now_ms, snapshot.states, list(reasons)
+    last = [p for p, reason in enumerate(reasons) if reason in HEALTH_REASONS and is_last_resort(states[p], now_ms)]
+    for position in last:
+        kept[position] = Reason.ELIGIBLE.value
+    return tuple(last), tuple(kept)
+
+
+# Reason that stands in the way of a send -> the end that the send would have had.
+_ENDS = {Reason.COOLING: Kind.RATE_LIMITED, Reason.CONTEXT: Kind.CONTEXT_LENGTH, Reason.CAPABILITY: Kind.UNSUPPORTED}
+
+
+def _instead(options: Options, snapshot: Snapshot, features: Features, ranked: _Ranked) -> _Ranked:
+    """Return with those in front that `on` names for what stands in the way of the route's own candidates: what would end
+    so need not be tried first."""
+    states, reasons = snapshot.states, list(ranked.reasons)
+    found: list[int] = []
+    for position, reason in enumerate(reasons):
+        if not options.options[position].tier:
+            end = states[position].why if reason in (Reason.EJECTED, Reason.PROBING) else _ENDS.get(Reason(reason), "")
+            found += [p for p in options.on.get(end, ()) if not health(states[p], snapshot.now_ms)]
+    order = _allowed(options, tuple(dict.fromkeys(found)), snapshot, features)
+    if not order:
+        return ranked
+    for position in order:
+        reasons[position] = Reason.ELIGIBLE.value
+    behind = ranked.ranking
+    whole = Ranking(
+        order + behind.order,
+        (1.0,) + (0.0,) * (len(order) + len(behind.order) - 1),
+        (0.0,) * len(order) + behind.scores,
+        behind.why,
+    )
+    return _Ranked(whole, tuple(reasons), ranked.relaxed)
+
+
+def _allowed(options: Options, positions: Eligible, snapshot: Snapshot, features: Features) -> Eligible:
+    """Return those that `on` names that may take the request: their facts and the route's limits of money allow it."""
+    able = tuple([p for p in positions if not static(options, options.options[p], features)])
+    if options.bounds is None:
+        return able
+    money = Bounds(nano_per_request=options.bounds.nano_per_request, nano_per_day=options.bounds.nano_per_day)
+    found = bounded(options, able, features, snapshot, Demand(money, tried=False))
+    return tuple([p for p, reason in zip(able, found, strict=True) if not reason])
+
+
+def _tried(options: Options, snapshot: Snapshot, features: Features, filtered: tuple[Eligible, Reasons]) -> _Ranked:
+    """Return the filtered candidates ranked. Where one is in doubt, chance says whether it is tried this time, and the
+    probabilities are those of both cases together."""
     if not any_doubted(options, filtered[0], snapshot):
         return _ranked(options, snapshot, features, filtered)
     tried = trial_drawn(snapshot.seed)
     taken = _ranked(options, snapshot, features, filtered, tried=tried)
     other = _ranked(options, snapshot, features, filtered, tried=not tried).ranking
     share = TRIAL_SHARE if tried else 1.0 - TRIAL_SHARE
-    elsewhere = dict(zip(other.order, other.probabilities, strict=True))
-    order, chances, scores = taken.ranking.order, taken.ranking.probabilities, taken.ranking.scores
-    mixed = [share * p + (1.0 - share) * elsewhere.get(at, 0.0) for at, p in zip(order, chances, strict=True)]
-    return _Ranked(Ranking(order, tuple(mixed), scores), taken.reasons, taken.relaxed)
+    return msgspec.structs.replace(taken, ranking=mixed(taken.ranking, [(share, taken.ranking), (1.0 - share, other)]))
 
 
 def _ranked(
@@ -166,11 +237,12 @@ def _ranked(
         eligible, reasons, relaxed = _bounded(options, snapshot, features, (filtered, Demand(options.bounds, tried)))
     if not eligible:
         return _Ranked(_NOBODY, reasons, relaxed)
-    if options.plain:
+    if options.plain and snapshot.calm:
         return _Ranked(options.strategy.rank(options, eligible, features, snapshot), reasons)
     cuts = [bisect_left(eligible, start) for start in options.tier_starts]
     tiers = [eligible[a:b] for a, b in pairwise((0, *cuts, len(eligible))) if a < b]
-    rankings = [_tier(options, tier, features, snapshot) for tier in tiers]
+    rankings = [rank_tier(options, tier, features, snapshot) for tier in tiers]
+    reasons = _ramping(options, tiers, snapshot, reasons)
     if len(rankings) == 1:
         return _Ranked(rankings[0], reasons, relaxed)
     behind = sum(len(ranking.order) for ranking in rankings[1:])
@@ -183,37 +255,15 @@ def _ranked(
     return _Ranked(whole, reasons, relaxed)
 
 
-def _tier(options: Options, eligible: Eligible, features: Features, snapshot: Snapshot) -> Ranking:
-    """Rank the candidates of one tier: stay with the conversation's deployment, explore, or let the strategy rank. A
-    conversation is not explored with: each move would cost it its warm cache."""
-    count = len(eligible)
-    if count == 1:
-        return options.strategy.rank(options, eligible, features, snapshot)
-    sticky = -1 if snapshot.detail is None else snapshot.detail.sticky
-    stays = sticky in eligible
-    seed, share = snapshot.seed, 0.0 if stays else options.route.explore
-    drawn = eligible[min(int(seed / share * count), count - 1)] if seed < share else -1
-    if share:
-        seed = min((seed - share) / (1.0 - share) if drawn < 0 else seed / share, LAST_SEED)
-        snapshot = msgspec.structs.replace(snapshot, seed=seed)
-    ranking = options.strategy.rank(options, eligible, features, snapshot)
-    if stays and not options.strategy.by_cost:
-        ranking = _with_first(ranking, sticky, certain=True)
-    if drawn >= 0:
-        ranking = _with_first(ranking, drawn)
-    if share:
-        even = share / count
-        chances = tuple([p * (1.0 - share) + even for p in ranking.probabilities])
-        ranking = Ranking(ranking.order, chances, ranking.scores, ranking.why)
-    return ranking
-
-
-def _with_first(ranking: Ranking, position: int, *, certain: bool = False) -> Ranking:
-    """Return the ranking with `position` moved to the front; `certain`: it is first whatever is drawn."""
-    order = (position, *[p for p in ranking.order if p != position])
-    at = [ranking.order.index(p) for p in order]
-    chances = [1.0] + [0.0] * (len(order) - 1) if certain else [ranking.probabilities[i] for i in at]
-    return Ranking(order, tuple(chances), tuple([ranking.scores[i] for i in at]), ranking.why)
+def _ramping(options: Options, tiers: list[Eligible], snapshot: Snapshot, reasons: Reasons) -> Reasons:
+    """Return the Reasons with those of the candidates that stand behind the others of their tier."""
+    behind = [p for tier in tiers for p in behind_of(tier, snapshot)]
+    if not behind:
+        return reasons
+    noted = list(reasons) or _no_reasons(options)
+    for position in behind:
+        noted[position] = Reason.RAMPING.value
+    return tuple(noted)
 
 
 def _filter(options: Options, snapshot: Snapshot, features: Features) -> tuple[Eligible, Reasons]:
@@ -222,11 +272,17 @@ def _filter(options: Options, snapshot: Snapshot, features: Features) -> tuple[E
     if snapshot.calm and fits_all(options, features):
         return options.positions, ()
     reasons = [
-        static(options, option, features) or health(state, now_ms)
+        Reason.ASIDE if option.aside else static(options, option, features) or health(state, now_ms)
         for option, state in zip(options.options, snapshot.states, strict=True)
     ]
     eligible = tuple([p for p, reason in enumerate(reasons) if not reason])
-    return (eligible, ()) if len(eligible) == len(reasons) else (eligible, tuple([r.value for r in reasons]))
+    return (eligible, ()) if len(eligible) == len(options.positions) else (eligible, tuple([r.value for r in reasons]))
+
+
+def _no_reasons(options: Options) -> list[str]:
+    """Return the Reasons when all that are ranked are eligible."""
+    count = len(options.positions)
+    return [Reason.ELIGIBLE.value] * count + [Reason.ASIDE.value] * (len(options.options) - count)
 
 
 def _bounded(
@@ -271,7 +327,7 @@ def _meeting(options: Options, snapshot: Snapshot, features: Features, case: _Ca
     found = bounded(options, eligible, features, snapshot, demand)
     if not any(found):
         return eligible, before
-    reasons = list(before) or [Reason.ELIGIBLE.value] * len(options.options)
+    reasons = list(before) or _no_reasons(options)
     for position, reason in zip(eligible, found, strict=True):
         reasons[position] = reason.value
     return tuple([p for p, reason in zip(eligible, found, strict=True) if not reason]), tuple(reasons)
@@ -281,16 +337,17 @@ def _nobody(request: Request, options: Options, snapshot: Snapshot, ranked: _Ran
     """Return an empty Plan that names what is in the way: health where waiting helps, else the commonest refusal."""
     reasons = ranked.reasons
     waits = [
-        (max(s.cool_until_ms, s.open_until_ms, s.probe_until_ms) - snapshot.now_ms, reason)
+        (wait_ms(s, snapshot, reason), reason)
         for s, reason in zip(snapshot.states, reasons, strict=True)
         if reason in HEALTH_REASONS
     ]
     if waits:
-        wait_ms, refused = min(waits)
+        least_ms, refused = min(waits)
     else:
-        wait_ms, refused = 0.0, max(set(reasons), key=lambda r: (reasons.count(r), r), default=Reason.CAPABILITY)
+        own = reasons[: len(options.positions)]
+        least_ms, refused = 0.0, max(set(own), key=lambda r: (own.count(r), r), default=Reason.CAPABILITY)
     route = options.route
-    plan = Plan((), options.steps, 0, 0, request.deadline_ms, 0.0, refused, max(1.0, wait_ms) if waits else 0.0)
+    plan = Plan((), options.steps, 0, 0, request.deadline_ms, 0.0, refused, max(1.0, least_ms) if waits else 0.0)
     decision = Decision(
         options.label,
         route.strategy,

@@ -23,10 +23,12 @@ REASONS = {
     "cooling": "rate limited by the provider",
     "ejected": "ejected after failures",
     "probing": "being probed after failures",
+    "ramping": "taking a growing share since its breaker closed, so it stands behind the others this time",
     "quality": "below the route's quality floor",
     "slow": "its p95 time to first token is above the route's limit",
     "cost": "predicted to cost more than the route allows a request",
     "spent": "the route's money of the day is used up",
+    "aside": "only tried when an attempt ends as `on` says",
     "rule": "a rule could not be evaluated on this request",
 }
 # The demands of core.policy.Bounds as the operator writes them.
@@ -137,6 +139,7 @@ def told(asked: str, options: Options, plan: Plan, decision: Decision) -> dict[s
         "refused": "" if first >= 0 else decision.reason.partition(":")[2],
         "attempts": plan.attempts,
         "plan": [decision.candidates[position] for position in decision.order],
+        "on": {kind: [options.names[p] for p in positions] for kind, positions in options.on.items()},
         "ladder": [rung.name for rung in options.last],
         "candidates": [msgspec.to_builtins(candidate) for candidate in candidates_of(decision)],
         "facts": facts_of(decision),
@@ -152,7 +155,7 @@ def _candidate(decision: Decision, position: int, rank: int | None, state: State
     return Candidate(
         deployment=decision.candidates[position],
         rank=None if rank is None else rank + 1,
-        reason=decision.reasons[position] if decision.reasons else "",
+        reason=decision.reasons[position] if decision.reasons else "" if rank is not None else "aside",
         score=_at(decision.scores, rank),
         probability=_at(decision.probabilities, rank),
         ttft_ms=round(state.ttft_ms if not math.isinf(state.measured_ms) else state.prior_ms, 3),

@@ -31,6 +31,7 @@ FACTS: dict[str, Fact] = {
     "request.session": Fact("string", "", "The session (see stickiness); empty: none."),
     "request.metadata": Fact("map(string, string)", {}, "The body's `metadata`; values that are no strings as JSON."),
     "request.tags": Fact("list(string)", [], "The body's `pointsman.tags`."),
+    "request.priority": Fact("string", "normal", "Its class: critical, high, normal or low."),
     "request.headers": Fact("map(string, string)", {}, "Request headers of `server.rule_headers`, by lower-case name."),
     "features.input_tokens": Fact("int", 0, "Estimate of the input tokens."),
     "features.output_tokens": Fact("int", 0, "Output tokens predicted."),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from pointsman.core.health import State
+from pointsman.core.health import State, may_probe, ramp_share
 from pointsman.core.options import NO_BOUND, NO_DETAIL, Option, Options, costs_nano
 from pointsman.core.policy import Bounds
 from pointsman.core.request import Features
@@ -14,6 +14,8 @@ from pointsman.core.strategy import Snapshot
 
 TRUSTED_SAMPLES = 5  # a percentile that rests on fewer answers is doubted
 TRIAL_SHARE = 0.05  # of requests let through to a candidate whose percentile is doubted, so that it is measured again
+
+FULL_MS = 2_000.0  # to wait for a deployment that is full, at least; at most twice that
 
 
 class Reason(StrEnum):
@@ -27,14 +29,17 @@ class Reason(StrEnum):
     COOLING = "cooling"  # its quota group answered 429
     EJECTED = "ejected"  # the breaker is open
     PROBING = "probing"  # the breaker is half open and its one probe is under way
+    RAMPING = "ramping"  # the breaker has just closed: this time it stands behind the others, and is still eligible
+    FULL = "full"  # it has as many attempts under way as its `concurrency` allows; its health is not touched
     QUALITY = "quality"  # below the route's quality floor
     SLOW = "slow"  # its measured time to first token is above the route's limit
     COST = "cost"  # predicted to cost more than the route allows a request
     SPENT = "spent"  # the route's money of the day is used up
+    ASIDE = "aside"  # only an end that `on` names brings it
     RULE = "rule"  # a rule could not be evaluated on this request
 
 
-HEALTH_REASONS = frozenset({Reason.COOLING, Reason.EJECTED, Reason.PROBING})
+HEALTH_REASONS = frozenset({Reason.COOLING, Reason.EJECTED, Reason.PROBING, Reason.FULL})
 DEMANDS = ("quality_min", "ttft_ms_p95", "nano_per_request", "nano_per_day")  # of core.policy.Bounds
 
 
@@ -71,7 +76,36 @@ def health(state: State, now_ms: float) -> Reason:
         return Reason.EJECTED
     if state.ejections and now_ms < state.probe_until_ms:
         return Reason.PROBING
+    if state.full:
+        return Reason.FULL
     return Reason.ELIGIBLE
+
+
+def is_last_resort(state: State, now_ms: float) -> bool:
+    """Tell whether an ejected deployment may take a request that nobody else can: it still answers most (I15), or it is
+    time to see whether it is back."""
+    return (state.soft or may_probe(state, now_ms)) and not state.full and now_ms >= state.cool_until_ms
+
+
+def ramp_shares(states: Sequence[State], positions: Sequence[int], now_ms: float) -> list[tuple[float, int]]:
+    """Return the share of first sends, and the position, of each of the candidates that takes less than all; the smallest
+    share first."""
+    return sorted((ramp_share(states[p], now_ms), p) for p in positions if states[p].ramp_until_ms > now_ms)
+
+
+def ramp_drawn(seed: float) -> float:
+    """Return what is held against the shares of those that ramp up, uniform in [0, 1): digits of the seed that neither the
+    strategies nor `trial_drawn` use."""
+    return (seed * 4294967296.0) % 1.0
+
+
+def wait_ms(state: State, snapshot: Snapshot, reason: str) -> float:
+    """Return how long a deployment that one of HEALTH_REASONS speaks against is to be waited for. For one that is full it
+    is drawn, so that not all come back together."""
+    if reason == Reason.FULL:
+        return FULL_MS * (1.0 + snapshot.seed)
+    opens_ms = min(state.open_until_ms, state.retry_ms) if state.retry_ms else state.open_until_ms
+    return max(state.cool_until_ms, opens_ms, state.probe_until_ms) - snapshot.now_ms
 
 
 class Demand(NamedTuple):

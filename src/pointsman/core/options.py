@@ -11,7 +11,7 @@ import msgspec
 
 from pointsman.core.facts import Ruleset, RulesOf
 from pointsman.core.health import State
-from pointsman.core.policy import Bounds, Deployment, Objective, Policy, Route, Rung
+from pointsman.core.policy import Bounds, Deployment, Hedge, Objective, Policy, Route, Rung
 from pointsman.core.pricing import TOKENS_PER_RATE, Price
 from pointsman.core.request import (
     BYTES_PER_TOKEN,
@@ -57,6 +57,7 @@ class Option(msgspec.Struct, frozen=True):
     reason: str  # what the header says when this one is chosen among several
     tier: int = 0
     rung: str = ""
+    aside: bool = False  # only `on` brings it: it is in no ranking
     output_cap_tokens: int = NO_BOUND  # the rung asks for no more, whatever the client asked for
 
 
@@ -81,7 +82,8 @@ class Options(msgspec.Struct, frozen=True):
     options: tuple[Option, ...]
     steps: tuple[Step, ...]
     names: tuple[str, ...]
-    positions: tuple[int, ...]
+    positions: tuple[int, ...]  # without those that stand aside, which are behind
+    on: dict[str, tuple[int, ...]]  # end of an attempt -> positions of those that go on then
     states_of: Callable[[Sequence[State]], tuple[State, ...]]  # picks the candidates' states from all deployments'
     lacks_any: int
     least_context_tokens: int
@@ -90,6 +92,10 @@ class Options(msgspec.Struct, frozen=True):
     attempts: int
     idle_ms: float
     total_ms: float
+    retry_wait_ms: float  # longest wait before a resend
+    most_nano: int  # that the attempts of a request may cost together before another is made
+    adaptive: bool  # see Route.adaptive
+    hedge: Hedge | None
     objective: Objective
     bounds: Bounds | None
     quality: tuple[tuple[float, ...], ...]  # by category and position; UNKNOWN_QUALITY
@@ -197,8 +203,9 @@ def _ruleset(route: Route, rules_of: RulesOf | None) -> Ruleset | None:
 def _options(policy: Policy, route: Route, index: dict[str, int], compiled: tuple[Strategy, Ruleset | None]) -> Options:
     strategy, rules = compiled
     options, edits = _candidates(policy, route, index)
+    ranked = [option for option in options if not option.aside]
     lacks_any = 0
-    for option in options:
+    for option in ranked:
         lacks_any |= option.lacks
     timed_prices = any(o.price is not None and o.price.windows for o in options)
     per_day = route.bounds is not None and route.bounds.nano_per_day is not None
@@ -211,27 +218,32 @@ def _options(policy: Policy, route: Route, index: dict[str, int], compiled: tupl
             for p, (o, edit) in enumerate(zip(options, edits, strict=True))
         ),
         names=tuple(o.name for o in options),
-        positions=tuple(range(len(options))),
+        positions=tuple(range(len(ranked))),
+        on=_on(route, options),
         states_of=_picker([o.deployment for o in options]),
         lacks_any=lacks_any,
-        least_context_tokens=min((o.context_tokens for o in options), default=NO_BOUND),
-        least_output_tokens=min((o.max_output_tokens for o in options), default=NO_BOUND),
-        all_priced=all(o.price is not None for o in options),
+        least_context_tokens=min((o.context_tokens for o in ranked), default=NO_BOUND),
+        least_output_tokens=min((o.max_output_tokens for o in ranked), default=NO_BOUND),
+        all_priced=all(o.price is not None for o in ranked),
         attempts=route.attempts or policy.limits.attempts,
         idle_ms=float(route.idle_ms or policy.limits.idle_ms),
         total_ms=float(route.total_ms or policy.limits.total_ms),
+        retry_wait_ms=float(policy.limits.retry_wait_ms),
+        most_nano=NO_BOUND if route.bounds is None else route.bounds.nano_per_request or NO_BOUND,
+        adaptive=route.adaptive,
+        hedge=route.hedge,
         objective=route.objective or NO_OBJECTIVE,
         bounds=route.bounds,
         quality=_quality(policy, options),
         flat_rates=tuple(map(_flat, options)),
-        tier_starts=tuple(p for p, o in enumerate(options) if p and o.tier != options[p - 1].tier),
+        tier_starts=tuple(p for p, o in enumerate(ranked) if p and o.tier != ranked[p - 1].tier),
         rules=rules,
         last=tuple(rung for rung in route.degrade if not rung.candidates),
         timed_prices=timed_prices,
         plain=route.bounds is None
         and not route.explore
         and route.sticky is None
-        and not (options and options[-1].tier)
+        and not (ranked and ranked[-1].tier)
         and not any(edits),
         dynamic=bool(route.rules) or route.split is not None,
         detailed=bool(
@@ -289,7 +301,19 @@ def _candidates(policy: Policy, route: Route, index: dict[str, int]) -> tuple[tu
             most = NO_BOUND if smaller is None else smaller
             options.append(msgspec.structs.replace(option, tier=tier, rung=rung.name, output_cap_tokens=most))
             edits.append(edit)
+    for name in dict.fromkeys(one for names in route.on.values() for one in names):
+        if name not in route.candidates:
+            option = _option(index[name], policy.deployments[index[name]], 1.0, f"on:{name}")
+            option = option if cap is None else msgspec.structs.replace(option, output_cap_tokens=cap)
+            options.append(msgspec.structs.replace(option, aside=True))
+            edits.append(base)
     return tuple(options), edits
+
+
+def _on(route: Route, options: Sequence[Option]) -> dict[str, tuple[int, ...]]:
+    at = {option.name: position for position, option in enumerate(options) if option.aside}
+    at |= {name: position for position, name in enumerate(route.candidates)}
+    return {kind: tuple(at[name] for name in names) for kind, names in route.on.items()}
 
 
 def _quality(policy: Policy, options: Sequence[Option]) -> tuple[tuple[float, ...], ...]:

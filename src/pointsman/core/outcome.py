@@ -21,6 +21,7 @@ class Kind(StrEnum):
 
     OK = "ok", "a complete answer"
     UNREACHABLE = "unreachable", "DNS, refused, reset while connecting, connect timeout"
+    LOCAL = "local", "the router's own machine cannot connect: no network, no file descriptors"
     UNTRUSTED = "untrusted", "TLS verification failed"
     STALE = "stale", "a pooled connection was already closed; nothing was answered"
     TIMEOUT = "timeout", "no content in time"
@@ -36,11 +37,13 @@ class Kind(StrEnum):
     CONTENT_FILTER = "content_filter", "the provider refuses the content"
     BROKEN = "broken", "not the wire format: HTML, garbage, too large"
     EMPTY = "empty", "well-formed, but no answer in it"
+    SILENT = "silent", "a whole answer with neither content nor a tool call"
     TRUNCATED = "truncated", "ended before its terminal marker or its declared length"
     UNSUPPORTED = "unsupported", "this request cannot be said in the deployment's wire format"
     DEADLINE = "deadline", "the caller's deadline passed"
     CLIENT_GONE = "client_gone", "the client closed the connection"
     CANCELLED = "cancelled", "the loser of a hedge, or the router stopped"
+    FULL = "full", "it has as many attempts under way as its `concurrency` allows"
     SPENT = "spent", "the route's money of the day is used up"
     UNMET = "unmet", "no candidate meets what the route demands of quality or cost"
     RULE_FAILED = "rule_failed", "a rule of the route could not be evaluated on this request"
@@ -78,6 +81,7 @@ _P, _C, _R, _N = Blame.PROVIDER, Blame.CLIENT, Blame.ROUTER, Blame.NOBODY
 CLASSES: dict[Kind, Class] = {
     Kind.OK: Class(_N, Retry.NEVER, True, 200, "", ""),
     Kind.UNREACHABLE: Class(_P, Retry.NEXT, False, 503, "api_error", "provider_unreachable"),
+    Kind.LOCAL: Class(_R, Retry.NEVER, False, 503, "api_error", "network_unavailable"),
     Kind.UNTRUSTED: Class(_P, Retry.NEXT, False, 503, "api_error", "provider_untrusted"),
     Kind.STALE: Class(_N, Retry.SAME, False, 503, "api_error", "provider_unreachable"),
     Kind.TIMEOUT: Class(_P, Retry.NEXT, True, 503, "api_error", "provider_timeout"),
@@ -93,11 +97,13 @@ CLASSES: dict[Kind, Class] = {
     Kind.CONTENT_FILTER: Class(_C, Retry.NEVER, True, 400, "invalid_request_error", "content_filter"),
     Kind.BROKEN: Class(_P, Retry.NEXT, True, 503, "api_error", "provider_reply_unreadable"),
     Kind.EMPTY: Class(_P, Retry.NEXT, True, 503, "api_error", "provider_reply_empty"),
+    Kind.SILENT: Class(_N, Retry.NEXT, True, 200, "", ""),
     Kind.TRUNCATED: Class(_P, Retry.NEXT, True, 503, "api_error", "stream_interrupted"),
     Kind.UNSUPPORTED: Class(_C, Retry.NEXT, False, 400, "invalid_request_error", "unsupported_by_model"),
     Kind.DEADLINE: Class(_N, Retry.NEVER, True, 503, "api_error", "deadline_exceeded"),
     Kind.CLIENT_GONE: Class(_C, Retry.NEVER, True, 499, "api_error", "client_closed_request"),
     Kind.CANCELLED: Class(_N, Retry.NEVER, True, 503, "api_error", "cancelled"),
+    Kind.FULL: Class(_R, Retry.NEXT, False, 503, "api_error", "overloaded"),
     Kind.SPENT: Class(_R, Retry.NEVER, False, 429, "insufficient_quota", "route_budget_spent"),
     Kind.UNMET: Class(_R, Retry.NEVER, False, 503, "api_error", "demands_not_met"),
     Kind.RULE_FAILED: Class(_R, Retry.NEVER, False, 500, "api_error", "rule_failed"),

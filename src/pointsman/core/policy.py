@@ -7,11 +7,13 @@ from typing import Literal
 import msgspec
 
 from pointsman.core.pricing import Price
+from pointsman.core.priority import NORMAL
 from pointsman.core.secret import Secret
 
 AuthStyle = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "none"]
 Modality = Literal["text", "image", "audio", "file", "video"]
 Unit = Literal["request", "session", "user", "key"]
+Prefill = Literal["", "last", "prefix", "continue"]  # how a server takes the beginning of an answer; "": it does not
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +26,7 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
     stream_usage: bool = True  # whether stream_options.include_usage may be sent
     api_version: str = ""  # anthropic: 2023-06-01 or 2026-10-21
     default_max_output_tokens: int = 8192  # for wires that demand a limit when the client gave none
+    prefill: Prefill = ""  # see dialects.edit.with_beginning
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +42,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""  # path of a chat call; "" = the dialect's own; may contain {model}
     quota_group: str = ""  # "" = the provider's name; deployments of one account share their 429s
     ca_file: str = ""  # PEM file of extra trust anchors
+    bills_cancelled: bool = False  # it bills a cancelled answer to its end, so that is read to learn what it costs
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +70,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     region: str = ""
     ttft_ms: int | None = None  # how long to wait for first content; None = the limits' default
     quality: dict[str, float] = {}  # task category (core.request.CATEGORIES) or "default" -> 0..1; empty: unknown
+    concurrency: int | Literal["auto"] | None = (
+        None  # most attempts at a time; auto: found by core.gradient; None: no bound
+    )
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +140,13 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: int | None = None  # of a refusal
 
 
+class Hedge(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold when a second attempt joins one that is slow to begin, and for what share of the requests at most."""
+
+    after_ms: float | None = None  # None: the deployment's own 95th percentile of the last minute
+    share: float = 0.05
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Hold a name that clients write in `model`. `candidates` are deployment names in the operator's order."""
 
@@ -143,6 +157,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     weights: tuple[float, ...] = ()  # beside candidates; empty = all 1
     attempts: int | None = None  # None = the limits' default
     ttft_ms: int | None = None
+    adaptive: bool = False  # wait for the first content as long as the deployment's own measurements say, if less
+    hedge: Hedge | None = None
+    continuation: bool = False  # a stream that breaks off may be taken up by another deployment
     idle_ms: int | None = None
     total_ms: int | None = None
     unpriced: Literal["allow", "deny"] = "allow"
@@ -155,6 +172,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     explore: float = 0.0  # share of requests that draw a candidate evenly, so that the others stay measured
     sticky: Sticky | None = None
     degrade: tuple[Rung, ...] = ()
+    on: dict[str, tuple[str, ...]] = {}  # end of an attempt (core.outcome.Kind) -> deployments that go on, in order
+    on_empty: Literal["next", "pass"] = "next"  # after a whole answer that says nothing
     params: dict[str, bytes] = {}  # body member -> JSON that replaces it
     prompt_prefix: str = ""
     max_output_tokens: int | None = None  # no answer of this route is longer, whatever the client asks for
@@ -179,6 +198,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     organisation: str = ""
     tier: str = ""  # a label for rules
     routes: tuple[str, ...] | None = None  # None = all
+    concurrency: int | None = None  # most requests at a time; None = the limits' default
+    rank: int = NORMAL  # of core.priority: the highest class it may name, and the one it has when it names none
 
     @property
     def who(self) -> tuple[str, str, str, str]:
@@ -201,6 +222,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     body_ms: int = 30_000
     keepalive_ms: int = 75_000
     connections: int = 10_000
+    key_concurrency: int = 100
+    concurrent_requests: int = 4_000
+    memory_bytes: int = 0  # of a worker; 0: its part of the memory limit of its control group, if there is one
     stream_buffer_bytes: int = 256 * 1024
     reply_bytes: int = 64 * 1024 * 1024
     upstream_idle_per_host: int = 512
@@ -209,11 +233,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     journal_segment_bytes: int = 64 * 1024 * 1024
     journal_bytes: int = 1024 * 1024 * 1024
     drain_ms: int = 900_000
+    client_drain_ms: int = 30_000  # for the rest of an answer whose client has gone, where it is billed anyway
+    stream_keepalive_ms: int = 15_000  # of a stream in which nothing comes: a comment is sent; 0: never
+    retry_wait_ms: int = 8_000  # longest wait before a resend, the provider's own wish included
     breaker_failures: int = 5
+    breaker_unreachable: int = 3
     breaker_success: float = 0.85
     breaker_min_requests: int = 20
     breaker_open_ms: int = 5_000
     breaker_open_max_ms: int = 300_000
+    slow_start_ms: int = 10_000
+    dns_ms: int = 2_000
 
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True):

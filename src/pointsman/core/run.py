@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from pointsman.core.decide import Plan
+from pointsman.core.health import RATE_LIMIT_COOL_MS
 from pointsman.core.options import NO_BOUND, Step
 from pointsman.core.outcome import CLASSES, Kind, Outcome, Retry
 
@@ -46,55 +47,76 @@ class Run:
     kept for each rung of the ladder below, so that the first tier cannot use it up.
     """
 
-    __slots__ = ("_last", "_resent", "_tried", "committed", "plan", "sent")
+    __slots__ = ("_resent", "_tried", "committed", "plan", "sent", "spent_nano")
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.sent = 0
         self.committed = False
+        self.spent_nano = 0  # by the attempts so far
         self._tried: list[int] = []
-        self._last: Step | None = None
         self._resent = False
 
     def begin(self, now_ms: float) -> Send:
         """Return the first effect of a plan that has steps."""
         return self._send(self.plan.steps[self.plan.order[0]], now_ms)
 
-    def ended(self, outcome: Outcome, now_ms: float, usable: Usable, seed: int) -> Effect:
-        """Return what follows the end of the attempt under way. `usable` tells whether a deployment may be sent to now;
-        `seed` jitters the wait before a resend."""
+    def ended(self, step: Step, outcome: Outcome, now_ms: float, usable: Usable, seed: int) -> Effect:
+        """Return what follows the end of the attempt at `step`, the last one under way. `usable` tells whether a deployment
+        may be sent to now; `seed` jitters the wait before a resend."""
         retry = CLASSES[outcome.kind].retry
-        if self.committed or retry is Retry.NEVER or self.plan.deadline_ms - now_ms < MIN_USEFUL_MS:
+        final = retry is Retry.NEVER  # but for those that `on` names
+        if (
+            self.committed
+            or self.plan.deadline_ms - now_ms < MIN_USEFUL_MS
+            or (final and outcome.kind not in self.plan.on)
+        ):
             return Stop(outcome)
-        if retry is Retry.SAME and not self._resent and self._last is not None:
+        if retry is Retry.SAME and not self._resent:
             self._resent = True
             self.sent -= 1  # the provider never saw it
-            return self._send(self._last, now_ms, fresh=True)
-        if self.sent >= self.plan.attempts:
+            return self._send(step, now_ms, fresh=True)
+        if self.sent >= self.plan.attempts or self.spent_nano >= self.plan.most_nano:
             return Stop(outcome)
-        step = self._next(outcome, usable)
-        if step is not None:
-            return self._send(step, now_ms)
-        return self._again(outcome, now_ms, usable, seed)
+        other = self._next(step, outcome, usable)
+        if other is not None:
+            return self._send(other, now_ms)
+        if final:
+            return Stop(outcome)
+        return self._again(step, outcome, now_ms, usable, seed)
+
+    def hedge(self, now_ms: float, usable: Usable) -> Step | None:
+        """Return the step of a second attempt beside the first, None when there is none: another deployment of the first
+        one's tier, within the same budget of attempts."""
+        first = self.plan.steps[self._tried[0]]
+        if self.committed or self.sent >= self.plan.attempts or self.plan.deadline_ms - now_ms < MIN_USEFUL_MS:
+            return None
+        for position in self.plan.order:
+            step = self.plan.steps[position]
+            if position not in self._tried and step.tier == first.tier and usable(step.deployment):
+                self._send(step, now_ms)
+                return step
+        return None
 
     def _send(self, step: Step, now_ms: float, delay_ms: float = 0.0, fresh: bool = False) -> Send:
         self.sent += 1
-        self._last = step
         self._tried.append(step.position)
         left = self.plan.deadline_ms - now_ms - delay_ms
         return Send(step, self.sent, min(step.ttft_ms, left), delay_ms, fresh)
 
-    def _next(self, outcome: Outcome, usable: Usable) -> Step | None:
-        window = self._last.context_tokens if self._last and outcome.kind is Kind.CONTEXT_LENGTH else 0
+    def _next(self, last: Step, outcome: Outcome, usable: Usable) -> Step | None:
+        window = last.context_tokens if outcome.kind is Kind.CONTEXT_LENGTH else 0
         window = 0 if window == NO_BOUND else window  # unknown says nothing of the others
-        left: list[Step] = []
-        for position in self.plan.order:
-            step = self.plan.steps[position]
-            if position in self._tried or not usable(step.deployment):
-                continue
-            if window and step.context_tokens <= window:
-                continue  # what did not fit there does not fit here
-            left.append(step)
+
+        def left_of(positions: tuple[int, ...]) -> list[Step]:
+            steps = [self.plan.steps[position] for position in positions if position not in self._tried]
+            # What did not fit there does not fit where the window is no larger.
+            return [s for s in steps if not (window and s.context_tokens <= window) and usable(s.deployment)]
+
+        named = left_of(self.plan.on.get(outcome.kind, ()))
+        if named or CLASSES[outcome.kind].retry is Retry.NEVER:
+            return named[0] if named else None
+        left = left_of(self.plan.order)
         if not left or left[-1].tier == left[0].tier:
             return left[0] if left else None
         tiers = sorted({step.tier for step in left})
@@ -102,15 +124,18 @@ class Run:
         tier = tiers[max(0, len(tiers) - max(1, spare))]
         return next(step for step in left if step.tier >= tier)
 
-    def _again(self, outcome: Outcome, now_ms: float, usable: Usable, seed: int) -> Effect:
-        """Resend to the last deployment when no other is left, after full-jitter backoff; client ends never (I13)."""
-        step = self._last
-        if step is None or outcome.kind not in _TRANSIENT or not usable(step.deployment):
+    def _again(self, step: Step, outcome: Outcome, now_ms: float, usable: Usable, seed: int) -> Effect:
+        """Resend to the same deployment when no other is left, after full-jitter backoff on top of what the provider asked
+        for: those who wait for the same moment must come apart. Ends of the client's own making never (I13)."""
+        rests = outcome.kind is Kind.RATE_LIMITED  # until it has rested it is not usable: asked again before the send
+        if not rests and (outcome.kind not in _TRANSIENT or not usable(step.deployment)):
             return Stop(outcome)
         ceiling = min(BACKOFF_MS * 2.0 ** (self.sent - 1), BACKOFF_MAX_MS)
         delay_ms = ceiling * (seed >> (7 * self.sent) & 0xFFFF) / 0x10000
         if outcome.retry_after_ms is not None:
-            delay_ms = max(delay_ms, float(outcome.retry_after_ms))
-        if now_ms + delay_ms + MIN_USEFUL_MS > self.plan.deadline_ms or delay_ms > BACKOFF_MAX_MS:
+            delay_ms += outcome.retry_after_ms
+        elif rests:
+            delay_ms += RATE_LIMIT_COOL_MS
+        if now_ms + delay_ms + MIN_USEFUL_MS > self.plan.deadline_ms or delay_ms > self.plan.most_wait_ms:
             return Stop(outcome)
         return self._send(step, now_ms, delay_ms)

@@ -6,12 +6,14 @@ import math
 
 import msgspec
 
-from pointsman.core.health import TPS_PRIOR, State, breaker, predicted_ttft_ms
+from pointsman.core.health import TPS_PRIOR, State, breaker, predicted_ttft_ms, ramp_share
 
 
 class Standing(msgspec.Struct, frozen=True):
     """Hold how one deployment stands. `breaker` is closed, open, half_open or cooling; `again_ms` is how long until it may
-    be tried, 0 when it may; figures are None while nothing was measured; `success` is a share of the last half minute."""
+    be tried, 0 when it may; figures are None while nothing was measured; `success` is a share of the last half minute;
+    `share` of its first sends is taken while it ramps up after its breaker closed, else 1.0; `last_resort`: it is ejected for
+    its share of successes alone, and taken where nobody else can be."""
 
     deployment: str
     provider: str
@@ -26,6 +28,9 @@ class Standing(msgspec.Struct, frozen=True):
     tokens_per_s: float | None
     sampled: int  # answers of the last minute
     measured_s_ago: float | None
+    unreachable: int = 0  # in a row: of the failures, the last ones without a connection
+    share: float = 1.0
+    last_resort: bool = False
 
 
 def standing_of(name: str, provider: str, state: State, now_ms: float) -> Standing:
@@ -46,16 +51,20 @@ def standing_of(name: str, provider: str, state: State, now_ms: float) -> Standi
         tokens_per_s=round(state.tps, 1) if state.tps != TPS_PRIOR else None,
         sampled=state.sampled,
         measured_s_ago=round((now_ms - state.measured_ms) / 1000, 1) if measured else None,
+        unreachable=state.unreachable,
+        share=round(ramp_share(state, now_ms), 2),
+        last_resort=state.soft,
     )
 
 
 class Standings(msgspec.Struct, frozen=True):
-    """Hold what one worker knows of all deployments. `at_ms`: Unix milliseconds."""
+    """Hold what one worker knows of all deployments. `at_ms`: Unix milliseconds; `load`: how much it has to do itself."""
 
     at_ms: int
     worker: int
     config: str
     deployments: list[Standing]
+    load: dict[str, float] = {}
 
 
 _WORST = ("open", "cooling", "half_open", "closed")

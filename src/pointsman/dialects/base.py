@@ -49,6 +49,10 @@ class StreamEncoder(Protocol):
 
     def encode(self, events: Iterable[Event]) -> bytes: ...
 
+    def resumed(self, deployment: str) -> None:
+        """Note that another deployment goes on from here: said in what follows, where the wire has a place for it."""
+        ...
+
 
 class Dialect(Protocol):
     name: str

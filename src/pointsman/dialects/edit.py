@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Raw
 
 from pointsman.core.options import Edit
+from pointsman.core.policy import Prefill
 from pointsman.dialects.base import WireError
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -40,12 +41,37 @@ def edited(body: bytes, edit: Edit) -> bytes:
     return _encode(members)
 
 
-def _prefixed(messages: bytes, prefix: str) -> bytes:
-    """Return the messages with a text put before those of the system; a system message that comes first takes it in."""
+def with_beginning(body: bytes, text: str, prefill: Prefill, tokens: int) -> bytes:
+    """Return a chat request body that asks to go on from `text`, about `tokens` long, which its limits are lessened by.
+
+    `last` leaves it at an assistant's message at the end (Anthropic before Claude 4.6, OpenRouter); `prefix` marks that
+    message (Mistral, DeepSeek beta); `continue` says it in members of vLLM and SGLang. Raise WireError when the messages
+    are no list.
+    """
+    members = _members(body)
+    message: dict[str, object] = {"role": "assistant", "content": text}
+    if prefill == "prefix":
+        message["prefix"] = True
+    elif prefill == "continue":
+        members |= {"add_generation_prompt": Raw(b"false"), "continue_final_message": Raw(b"true")}
+    members["messages"] = Raw(_encode([*_listed(bytes(members["messages"])), message]))
+    for name in _LIMITS:
+        asked = msgspec.json.decode(members[name]) if name in members else None
+        if isinstance(asked, int):
+            members[name] = Raw(_encode(max(1, asked - tokens)))
+    return _encode(members)
+
+
+def _listed(messages: bytes) -> list[Raw]:
     try:
-        listed = _list(messages)
+        return _list(messages)
     except msgspec.MsgspecError:
         raise WireError("the body does not fit a chat request: `messages` must be a list") from None
+
+
+def _prefixed(messages: bytes, prefix: str) -> bytes:
+    """Return the messages with a text put before those of the system; a system message that comes first takes it in."""
+    listed = _listed(messages)
     if listed:
         try:
             first = _system(listed[0])

@@ -50,7 +50,8 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what d
 
 
 class ReplyFacts(msgspec.Struct, frozen=True, gc=False):
-    """Hold what the books need of a unary reply. `failure` is the error it carried under status 200, if any."""
+    """Hold what the books need of a unary reply. `failure` is the error it carried under status 200, if any, or that it
+    says nothing: SILENT or CONTENT_FILTER, and then it may be given to the client all the same."""
 
     usage: Usage
     served_model: str
@@ -83,6 +84,8 @@ def _plain_usage(u: _Usage | None) -> Usage | None:
 
 
 ABSENT = Raw(b"")
+_CONTENT = b'"content":'
+_NOTHING = (b'""', b' ""', b"null", b" null")  # what stands behind it when a reply says nothing
 
 
 class _Unary(msgspec.Struct, frozen=True, gc=False):
@@ -102,6 +105,9 @@ def read_reply(body: bytes) -> ReplyFacts:
     except UNREADABLE:
         return _read_odd_reply(body)
     usage = _plain_usage(u.usage)
+    said = body.find(_CONTENT)
+    if said < 0 or body.startswith(_NOTHING, said + len(_CONTENT)):
+        return _read_odd_reply(body)  # a tool call, or nothing
     if usage is None or (u.error is not ABSENT and bytes(u.error) != b"null") or len(memoryview(u.choices)) < 3:
         return _read_odd_reply(body)
     return ReplyFacts(usage, u.model or "")
@@ -117,4 +123,45 @@ def _read_odd_reply(body: bytes) -> ReplyFacts:
         return ReplyFacts(NO_USAGE, "", Outcome(Kind.SERVER_ERROR))
     if not decoded.choices:
         return ReplyFacts(NO_USAGE, "", Outcome(Kind.EMPTY, message="the reply has no choices"))
-    return ReplyFacts(read_usage(bytes(decoded.usage)), decoded.model or "")
+    return ReplyFacts(read_usage(bytes(decoded.usage)), decoded.model or "", _silence(body))
+
+
+class _Said(msgspec.Struct, frozen=True, gc=False):
+    content: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+    refusal: Any = None
+    audio: Any = None
+
+
+class _SaidChoice(msgspec.Struct, frozen=True, gc=False):
+    message: _Said = _Said()
+    finish_reason: str | None = None
+
+
+class _SaidBody(msgspec.Struct, frozen=True, gc=False):
+    choices: list[_SaidChoice]
+
+
+_said = msgspec.json.Decoder(_SaidBody).decode
+
+
+def _silence(body: bytes) -> Outcome | None:
+    """Return what a reply that says nothing is: SILENT, or CONTENT_FILTER where that is why; None when it says something
+    or was cut for its length."""
+    try:
+        choices = _said(body).choices
+    except UNREADABLE:
+        return None
+    if any(any(getattr(one.message, name) for name in _Said.__struct_fields__) for one in choices):
+        return None
+    return silence_of({one.finish_reason or "stop" for one in choices})
+
+
+def silence_of(finishes: set[str]) -> Outcome | None:
+    """Return what an answer without content is, by the reasons for which it ended."""
+    if finishes == {"stop"}:
+        return Outcome(Kind.SILENT, 200, "the answer has neither content nor a tool call")
+    if finishes == {"content_filter"}:
+        return Outcome(Kind.CONTENT_FILTER, 200, "the provider's content filter left nothing of the answer")
+    return None

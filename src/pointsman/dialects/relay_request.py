@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from pointsman.core.policy import Wire
+from pointsman.core.priority import Priority
 from pointsman.core.request import (
     BYTES_PER_TOKEN,
     NEED_AUDIO,
@@ -43,6 +44,7 @@ class RouterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session: Annotated[str, msgspec.Meta(max_length=256)] | None = None  # the conversation it belongs to
     tags: Annotated[list[Tag], msgspec.Meta(max_length=16)] = []  # for rules, and kept with the row
     explain: bool = False  # answer with the long reason in a header
+    priority: Priority | None = None  # no higher than the key's
 
 
 NO_OPTIONS = RouterOptions()

@@ -54,14 +54,14 @@ class RelayStream:
     """
 
     __slots__ = (
-        "_around", "_carry", "_finished", "_middle", "_overhead", "_prefix", "_show_usage", "_tail", "content", "done",
-        "events", "failure", "served_model", "text_bytes", "usage",
+        "_around", "_carry", "_middle", "_overhead", "_prefix", "_show_usage", "_tail", "content", "done",
+        "events", "failure", "finishes", "served_model", "text_bytes", "usage",
     )  # fmt: skip
 
     def __init__(self, *, show_usage: bool) -> None:
         self._show_usage = show_usage
         self._carry = b""  # of an event that is not whole yet
-        self._finished = False
+        self.finishes: set[str] = set()  # reasons for which choices have ended
         self._overhead = 0  # bytes of an event beside its text
         self._prefix = self._middle = self._tail = b""  # the template; unknown until an event with text came
         self._around = -1  # bytes of prefix and tail
@@ -169,7 +169,7 @@ class RelayStream:
             return b""  # comments and fields without data: transport only (fault 50)
         self.events += 1
         if payload == b"[DONE]":
-            if self._finished:
+            if self.finishes:
                 self.done = True
                 return b"data: [DONE]\n\n"
             self.failure = Outcome(Kind.TRUNCATED, 200, "the stream ended without a finish reason")
@@ -200,7 +200,7 @@ class RelayStream:
 
     def _note_choice(self, choice: Choice, payload: bytes) -> None:
         if choice.finish_reason:
-            self._finished = True
+            self.finishes.add(choice.finish_reason)
         delta = choice.delta or {}
         size = sum(_size(delta.get(name)) for name in _CONTENT_MEMBERS)
         if not size:

@@ -8,8 +8,10 @@ import msgspec
 from msgspec import Raw
 
 from pointsman.core.case import Said
+from pointsman.core.priority import RANKS
 from pointsman.dialects.relay_request import Head
 
+PRIORITY_HEADER = "x-pointsman-priority"
 SESSION_HEADERS = ("x-session-id", "x-claude-code-session-id")
 # OpenAI's own bounds of metadata: https://platform.openai.com/docs/api-reference/chat/create; what is longer is cut. The
 # record of a request holds what its rules saw, and may not become large by what a client writes.
@@ -54,7 +56,14 @@ def read_said(head: Head, body: bytes, headers: Mapping[str, bytes], rule_header
         tuple(head.router.tags),
         {name: headers[name].decode("latin-1")[:MOST_TEXT] for name in rule_headers if name in headers},
         _beginning(bytes(head.messages)),
+        _priority(head, headers),
     )
+
+
+def _priority(head: Head, headers: Mapping[str, bytes]) -> str:
+    """Return the class that the request names, the lower one of two; "" when it names none that there is."""
+    named = (head.router.priority, headers.get(PRIORITY_HEADER, b"").decode("latin-1"))
+    return max((one for one in named if one in RANKS), key=RANKS.__getitem__, default="")
 
 
 def _session(head: Head, found: _Members, headers: Mapping[str, bytes]) -> str:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from pointsman.core.chat import CONTENT_EVENTS, End, Event, Start, StreamError, TextDelta, ToolCallDelta, UsageReport
+from pointsman.core.chat import (
+    CONTENT_EVENTS,
+    End,
+    Event,
+    Finish,
+    Start,
+    StreamError,
+    TextDelta,
+    ToolCallDelta,
+    UsageReport,
+)
 from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.usage import NO_USAGE, clamp
 from pointsman.dialects.base import Dialect
@@ -12,7 +22,7 @@ class TranslateStream:
     """Translate one stream. `feed` returns bytes for the client; see RelayStream for the attributes."""
 
     __slots__ = (
-        "_decoder", "_encoder", "content", "done", "events", "failure", "served_model", "text_bytes", "usage",
+        "_decoder", "_encoder", "content", "done", "events", "failure", "finishes", "served_model", "text_bytes", "usage",
     )  # fmt: skip
 
     def __init__(self, provider: Dialect, caller: Dialect, *, show_usage: bool) -> None:
@@ -25,6 +35,7 @@ class TranslateStream:
         self.usage = NO_USAGE
         self.served_model = ""
         self.events = 0
+        self.finishes: set[str] = set()
 
     def feed(self, data: bytes) -> bytes:
         return self._pass(self._decoder.feed(data))
@@ -55,7 +66,10 @@ class TranslateStream:
                 break
             self._note(event)
             kept.append(event)
-        return self._encoder.encode(kept) if kept else b""
+        return self._encoded(kept) if kept else b""
+
+    def _encoded(self, events: list[Event]) -> bytes:
+        return self._encoder.encode(events)
 
     def _note(self, event: Event) -> None:
         if isinstance(event, CONTENT_EVENTS):
@@ -68,5 +82,7 @@ class TranslateStream:
             self.usage = clamp(event.usage)
         elif isinstance(event, Start):
             self.served_model = event.model
+        elif isinstance(event, Finish):
+            self.finishes.add(event.reason)
         elif isinstance(event, End):
             self.done = True

@@ -59,12 +59,15 @@ def stream_head(extra: str, *, chunked: bool, close: bool) -> bytes:
 
 
 class Refused(NamedTuple):
-    """Hold why a request is not admitted. To status 405 `param` is the methods that are allowed."""
+    """Hold why a request is not admitted. To status 405 `param` is the methods that are allowed. `final`: an SDK is told
+    not to try again by itself."""
 
     status: int
     message: str
     code: str
     param: str | None = None
+    retry_after_s: int = 0
+    final: bool = False
 
 
 def refusal(why: Refused, *, request_id: str, client_id: bytes | None = None, close: bool = False) -> bytes:
@@ -73,8 +76,10 @@ def refusal(why: Refused, *, request_id: str, client_id: bytes | None = None, cl
     origin = "client" if status < 500 else "router"
     body = error_body(why.message, error_type(status), why.code, origin=origin, request_id=request_id, param=why.param)
     extra = f"x-request-id: {request_id if client_id is None else client_id.decode('latin-1')}\r\n"
-    if status == 503:
-        extra += "retry-after: 1\r\n"
+    if status in (429, 503):
+        extra += f"retry-after: {why.retry_after_s or 1}\r\n"
+    if why.final:
+        extra += "x-should-retry: false\r\n"
     if status == 401:
         extra += "www-authenticate: Bearer\r\n"
     if status == 405:

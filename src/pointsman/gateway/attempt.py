@@ -9,6 +9,7 @@ from pointsman.core.options import Step
 from pointsman.core.outcome import BILLABLE, Kind, Outcome
 from pointsman.core.pricing import NOTHING, UNPRICED, charge
 from pointsman.core.usage import NO_USAGE, Usage
+from pointsman.dialects.relay_reply import silence_of
 from pointsman.dialects.relay_stream import RelayStream
 from pointsman.dialects.translate import TranslateStream
 from pointsman.gateway.live import Clock
@@ -17,6 +18,8 @@ from pointsman.gateway.world import CALLER_DIALECT, Endpoint
 
 Pipe = RelayStream | TranslateStream
 MAX_MODEL, MAX_MESSAGE = 200, 500  # characters of a provider's own words that the books keep
+# Ends by which we stopped listening: what the provider did with the request is not known.
+_UNHEARD = frozenset({Kind.TIMEOUT, Kind.DEADLINE, Kind.CLIENT_GONE, Kind.CANCELLED})
 BYTES_PER_TOKEN = 4  # of an answer's text, when nobody counted: English prose and code; the row says `estimated`
 
 
@@ -27,6 +30,7 @@ class Attempt:
     answered_ms = 0.0  # first content, or the whole reply
     status = 0
     pipe: Pipe | None = None
+    sent = False  # the request has left
     probe = False  # the one try of a half-open breaker
 
     def __init__(self, step: Step, endpoint: Endpoint, started_ms: float) -> None:
@@ -34,18 +38,25 @@ class Attempt:
         self.endpoint = endpoint
         self.started_ms = started_ms
 
-    def open_pipe(self, *, show_usage: bool) -> None:
-        """Prepare for a stream: relayed when the wires are the same, else translated."""
+    @property
+    def bills_on(self) -> bool:
+        """Tell whether hanging up now would not end the bill."""
+        return self.sent and self.endpoint.provider.bills_cancelled
+
+    def pipe_for(self, *, show_usage: bool) -> Pipe:
+        """Return what reads a stream: relayed when the wires are the same, else translated."""
         if self.endpoint.relays:
-            self.pipe = RelayStream(show_usage=show_usage)
-        else:
-            self.pipe = TranslateStream(self.endpoint.dialect, CALLER_DIALECT, show_usage=show_usage)
+            return RelayStream(show_usage=show_usage)
+        return TranslateStream(self.endpoint.dialect, CALLER_DIALECT, show_usage=show_usage)
 
     def translate_reply(self, body: bytes) -> tuple[Outcome | None, Usage, str, bytes]:
-        """Return a unary reply of another wire as failure (None: it is an answer), usage, served model and the body for the
+        """Return a unary reply of another wire as failure (None: it is an answer; SILENT and CONTENT_FILTER: it is one that
+        says nothing), usage, served model and the body for the
         client. Raise WireError when it is not of the provider's wire."""
         reply = self.endpoint.dialect.decode_reply(body)
         failure = None if reply.choices else Outcome(Kind.EMPTY, 200, "the reply has no choices")
+        if failure is None and not any(choice.message.parts for choice in reply.choices):
+            failure = silence_of({choice.finish or "stop" for choice in reply.choices})
         return failure, reply.usage or NO_USAGE, reply.model, CALLER_DIALECT.encode_reply(reply)
 
     def classify(self, status: int, headers: RawHeaders, body: bytes, clock: Clock) -> Outcome:
@@ -93,9 +104,14 @@ class Attempt:
         return message.replace(secret.reveal(), "***") if secret is not None and secret.reveal() else message
 
     def billed(self, outcome: Outcome, input_tokens: int) -> Outcome:
-        """Return the outcome with what a stream that did not end well has used: it is billed from its first content on."""
+        """Return the outcome with what an attempt that did not end well has used: a stream is billed from its first content
+        on, and a request whose answer nobody waited for at least for its input (fault 12)."""
         pipe = self.pipe
-        if pipe is None or not (pipe.content or outcome.kind in BILLABLE):
+        if outcome.usage.source != "unknown":
+            return outcome
+        if self.sent and not self.answered_ms and outcome.kind in _UNHEARD and (pipe is None or not pipe.events):
+            return structs.replace(outcome, usage=Usage(input_tokens, 0, source="estimated"))
+        if pipe is None or outcome.usage.source != "unknown" or not (pipe.content or outcome.kind in BILLABLE):
             return outcome
         usage = self.usage_so_far(input_tokens)
         return outcome if usage is None else structs.replace(outcome, usage=usage, served_model=pipe.served_model)

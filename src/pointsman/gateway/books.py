@@ -9,11 +9,11 @@ same way.
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Protocol
 
 from pointsman.core.entry import Admitted, Feedback, Record, Settled, encode_records
 from pointsman.gateway.answers import refusal
+from pointsman.gateway.complaints import COMPLAINTS
 from pointsman.gateway.edge import Edge
 from pointsman.gateway.refusals import unbooked
 from pointsman.observe.metrics import Metrics
@@ -115,7 +115,7 @@ class Books:
         settled: list[Record] = [one for one in records if isinstance(one, Settled) and one.id not in never]
         if settled:
             self.journal.put_off(encode_records(settled))
-        print(f"pointsman: {len(records)} records could not be written: {error}", file=sys.stderr)
+        COMPLAINTS.say(f"{len(records)} records could not be written: {error}")
 
 
 def _encoded(records: list[Record]) -> bytes:
@@ -130,6 +130,6 @@ def _can_be_encoded(record: Record) -> bool:
     try:
         encode_records([record])
     except (OverflowError, TypeError, ValueError) as error:
-        print(f"pointsman: the record of {record.id} cannot be written: {error}", file=sys.stderr)
+        COMPLAINTS.say(f"the record of {record.id} cannot be written: {error}")
         return False
     return True

@@ -1,4 +1,4 @@
-"""Delivery: how one streamed answer reaches the client: held until it commits, then framed as the client reads it."""
+"""Delivery: how one streamed answer reaches the client, framed as the client reads it."""
 
 from __future__ import annotations
 
@@ -9,34 +9,18 @@ from pointsman.gateway.edge import Edge, Incoming
 class Delivery:
     """Write one stream to one client. Before `commit` nothing leaves, so another provider may still be tried (I8)."""
 
-    committed = False
     plain = False  # the client speaks HTTP/1.0: the end of the connection ends the stream
 
     def __init__(self, edge: Edge, incoming: Incoming) -> None:
         self._edge = edge
         self.send = edge.transport.write  # bytes as they are
         self._incoming = incoming
-        self._held: list[bytes] = []
-        self.held_bytes = 0
 
-    def hold(self, out: bytes) -> None:
-        """Keep what comes before the first content: roles, pings (faults 41-43)."""
-        self._held.append(out)
-        self.held_bytes += len(out)
-
-    def drop(self) -> None:
-        """Forget what was held: its attempt failed."""
-        self._held.clear()
-        self.held_bytes = 0
-
-    def commit(self, headers: str, out: bytes) -> None:
-        """Send the head, what was held, and the first content."""
-        self.committed = True
+    def commit(self, headers: str, data: bytes) -> None:
+        """Send the head, and the stream up to its first content."""
         incoming = self._incoming
         if not self._edge.takes_chunks():
             self.plain = incoming.close = True
-        data = b"".join((*self._held, out))
-        self.drop()
         head = answers.stream_head(headers, chunked=not self.plain, close=incoming.close)
         self._edge.write(head + self._framed(data) if data else head)
 
@@ -44,6 +28,11 @@ class Delivery:
         """Send more of the stream, whole events only."""
         if out:
             self.send(out if self.plain else b"%x\r\n%b\r\n" % (len(out), out))
+
+    def keep_alive(self) -> None:
+        """Send a comment, so that nobody on the way takes the stream for dead. It ends no event, because some clients would
+        dispatch an empty one (fault 51), and stands between events: only whole ones are ever written."""
+        self.write(b":\n")
 
     def last(self, event: bytes = b"") -> bytes:
         """Return the end of the stream, behind one more event if there is one."""

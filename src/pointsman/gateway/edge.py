@@ -22,6 +22,8 @@ from pointsman.gateway.known import Incoming as Incoming
 MAX_PIPELINED = 16
 MAX_TRAILERS = 32
 HIGH_WATER = 64 * 1024
+SMALL_BODY_BYTES = 64 * 1024  # such a body is read before its request is refused: the connection can be used again
+LINGER_MS = 2_000  # that a client may still send for when it was refused before its body had come
 LEAST_BYTES_PER_MS = 64  # a body that comes slower than this, beyond limits.body_ms, is not waited for
 LESSONS = 4  # heads that one connection may teach: a client whose heads all differ soon stops paying for it
 
@@ -45,6 +47,8 @@ class Dispatcher(Protocol):
     def now_ms(self) -> float: ...
     def admit(self, incoming: Incoming, *, close: bool = False) -> bytes | None: ...
     def refusal(self, status: int, message: str, code: str, *, close: bool) -> bytes: ...
+    def pressed(self) -> bool: ...
+    def refuse_body(self, incoming: Incoming, *, close: bool) -> bytes | None: ...
     def dispatch(self, edge: Edge, incoming: Incoming) -> Work | None: ...
     def opened(self, edge: Edge) -> bool: ...
     def closed(self, edge: Edge) -> None: ...
@@ -108,7 +112,7 @@ class Edge(asyncio.Protocol):
                 self._answer_known(incoming, known)
                 return
             length = known.awaits(data, self.worker.limits) if known.generation is self.worker.generation else 0
-            if length:
+            if length and (length <= SMALL_BODY_BYTES or not self.worker.pressed()):
                 self._hold(data, length)
                 return
         limit = self.worker.limits.header_bytes
@@ -217,7 +221,10 @@ class Edge(asyncio.Protocol):
 
     def overdue(self, now_ms: float) -> None:
         """Act on waits that have ended: called by the worker's sweep."""
-        if self._paused_ms:
+        if self.closing:
+            if self.due_ms and now_ms > self.due_ms:
+                self.abort()
+        elif self._paused_ms:
             left = self.transport.get_write_buffer_size()
             if left < self._stalled_bytes:
                 self._stalled_bytes, self._paused_ms = left, now_ms
@@ -333,15 +340,27 @@ class Edge(asyncio.Protocol):
         if length > limits.body_bytes:
             self._refuse_body()
             return False
-        incoming.refused = self.worker.admit(incoming, close=self.current is None)
+        close = self.current is None
+        incoming.refused = self.worker.admit(incoming, close=close)
+        if incoming.refused is None and not 0 < length <= SMALL_BODY_BYTES:
+            incoming.refused = self.worker.refuse_body(incoming, close=close)
         if incoming.refused is not None and self.current is None:
-            self.transport.write(incoming.refused)
-            self.close()
+            self._turn_away(incoming.refused)
             return False
         if "expect" in incoming.headers:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.due_ms = self.worker.now_ms() + limits.body_ms + length / LEAST_BYTES_PER_MS
         return True
+
+    def _turn_away(self, answer: bytes) -> None:
+        """Answer before the body has come, and close. What the client is still sending is read and thrown away for a moment:
+        if it met a closed connection, the answer would be lost with it."""
+        self.transport.write(answer)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.closing, self.due_ms = True, self.worker.now_ms() + LINGER_MS
+        else:
+            self.close()
 
     def _refuse_head(self) -> None:
         self._refuse(431, "the request's headers are larger than the limit", "headers_too_large")

@@ -17,18 +17,21 @@ from pointsman.core.explain import told
 from pointsman.core.ids import request_id
 from pointsman.core.options import Options
 from pointsman.core.policy import Key
+from pointsman.core.priority import PRIORITIES
 from pointsman.core.request import Request
 from pointsman.core.routing import Asked, Routed, route
 from pointsman.core.strategy import Snapshot
 from pointsman.dialects.base import WireError
 from pointsman.dialects.relay_request import Head, read_features, read_head
-from pointsman.dialects.said import read_said
+from pointsman.dialects.said import PRIORITY_HEADER, read_said
 from pointsman.dialects.traits import with_traits
 from pointsman.gateway.afterwards import hold
 from pointsman.gateway.answers import Refused, refusal, response
 from pointsman.gateway.edge import Edge, Incoming, Work
 from pointsman.gateway.exchange import Exchange
 from pointsman.gateway.feedback import feedback
+from pointsman.gateway.gate import RETRIES
+from pointsman.gateway.once import HEADER, once
 from pointsman.gateway.refusals import unbooked
 from pointsman.stores.journal import JournalError
 from pointsman.strategies.guard import GUARDS
@@ -46,11 +49,24 @@ Considered = tuple[Head, str, tuple[Options, Request, Snapshot], Routed | None, 
 
 
 def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
-    """Answer POST /v1/chat/completions: read, decide, book, send."""
+    """Answer POST /v1/chat/completions: read, decide, book, send; with an Idempotency-Key once only."""
+    if HEADER in incoming.headers and incoming.claim is None:
+        return once(worker, edge, incoming, chat, refuse)
+    gate, active, key = worker.gate, len(worker.active), incoming.caller
+    assert isinstance(key, Key)
+    account, headers = gate.accounts.get(key.name), incoming.headers
+    if active >= gate.free or PRIORITY_HEADER in headers or (account is not None and account.is_full()):
+        stopped = _stopped(worker, incoming, key)
+        if stopped is not None:
+            return refuse(worker, edge, stopped)
     considered = consider(worker, edge, incoming)
     if considered is None:
         return None
     head, name, case, routed, at_ms = considered
+    if head.pointsman is not UNSET and head.router.priority is not None and active >= gate.free:
+        stopped = gate.turns_away(incoming, key, active, head.router.priority)
+        if stopped is not None:
+            return refuse(worker, edge, stopped)
     options, request, snapshot = case
     if routed is None or not options.strategy.plugin:
         position = first(request, options, snapshot)
@@ -62,8 +78,7 @@ def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
     if routed is not None:
         exchange.routed, session, tags = routed, routed.session, (*tags, *head.router.tags)
         position = position if routed.error is None else -1
-    given, key, clock = incoming.headers.get("x-request-id"), incoming.caller, worker.live.clock
-    assert isinstance(key, Key)
+    given, clock = headers.get("x-request-id"), worker.live.clock
     client_id = "" if given is None else given[:128].decode("latin-1")
     # The journal's copy of the snapshot has its states packed already: the same bytes, for much less work.
     packed = options.states_of(worker.live.packed)  # type: ignore[arg-type]
@@ -72,15 +87,26 @@ def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
     try:
         worker.books.admit(record, exchange)
     except JournalError as error:
-        why = unbooked(error)
-        return refuse(worker, edge, why.status, why.message, why.code)
+        return refuse(worker, edge, unbooked(error))
     if position < 0:
         exchange.nobody(clock.now_ms())
     else:
+        if account is not None:
+            exchange.account = account
+            account.enter()
+        if RETRIES in headers and headers[RETRIES] != b"0":
+            worker.live.retried(exchange.world, options.steps[position].deployment)
         if routed is not None:
             hold(exchange, position)
         exchange.begin(position, clock.now_ms())
     return exchange
+
+
+def _stopped(worker: Worker, incoming: Incoming, key: Key) -> Refused | None:
+    try:
+        return worker.gate.turns_away(incoming, key, len(worker.active))
+    except KeyError:
+        return Refused(400, f"`{PRIORITY_HEADER}` is one of {', '.join(PRIORITIES)}", "invalid_request")
 
 
 def dry_run(worker: Worker, edge: Edge, incoming: Incoming) -> None:
@@ -104,13 +130,13 @@ def consider(worker: Worker, edge: Edge, incoming: Incoming) -> Considered | Non
         head = read_head(body)
         features = read_features(head, body)
     except WireError as error:
-        refuse(worker, edge, 400, str(error), "invalid_request")
+        refuse(worker, edge, Refused(400, str(error), "invalid_request"))
         return None
     world, name = live.world, head.model
     options = world.named.get(name)
     if options is None or not (key.routes is None or name in key.routes):
         message = f"the model `{name[:200]}` does not exist or this key may not use it; GET /v1/models lists them"
-        refuse(worker, edge, 404, message, "model_not_found", param="model")
+        refuse(worker, edge, Refused(404, message, "model_not_found", param="model"))
         return None
     at_ms = live.clock.wall_ms()
     routed, detail = None, None
@@ -175,7 +201,7 @@ def model(worker: Worker, edge: Edge, incoming: Incoming) -> None:
     key = incoming.caller
     assert isinstance(key, Key)
     if name not in worker.live.world.named or not _may(key, name):
-        refuse(worker, edge, 404, f"the model `{name[:200]}` does not exist", "model_not_found", param="model")
+        refuse(worker, edge, Refused(404, f"the model `{name[:200]}` does not exist", "model_not_found", param="model"))
         return
     reply(edge, 200, _model(worker, name))
 
@@ -213,7 +239,8 @@ def health(worker: Worker, edge: Edge, incoming: Incoming) -> None:
     states = worker.live.health()
     plugins = GUARDS.states()
     whole = all(state in ("closed", "half_open", "ok") for state in (*states.values(), *plugins.values()))
-    told = {"status": "ok" if whole else "degraded", "config": worker.live.world.version, "deployments": states}
+    status = "ok" if whole else "degraded"
+    told = {"status": status, "config": worker.live.world.version, "load": worker.load(), "deployments": states}
     reply(edge, 200, told | ({"plugins": plugins} if plugins else {}))
 
 
@@ -256,8 +283,8 @@ def path_of(incoming: Incoming) -> str:
     return path[3:] if path.startswith("/v1/") else path
 
 
-def find(incoming: Incoming) -> Handler | tuple[int, str, str, str | None]:
-    """Return the handler of a request, or status, message, code and parameter of the refusal."""
+def find(incoming: Incoming) -> Handler | Refused:
+    """Return the handler of a request, or its refusal."""
     path = path_of(incoming)
     if path.startswith("/models/"):
         path = "/models/{id}"
@@ -267,8 +294,8 @@ def find(incoming: Incoming) -> Handler | tuple[int, str, str, str | None]:
         return handler
     if path in _PATHS:
         allowed = ", ".join(sorted(m.decode() for m, p in ROUTES if p == path))
-        return 405, f"{path} takes {allowed}", "method_not_allowed", allowed
-    return 404, f"no such endpoint: {path[:200]}", "endpoint_not_found", None
+        return Refused(405, f"{path} takes {allowed}", "method_not_allowed", allowed)
+    return Refused(404, f"no such endpoint: {path[:200]}", "endpoint_not_found")
 
 
 def reply(edge: Edge, status: int, value: object) -> None:
@@ -277,14 +304,11 @@ def reply(edge: Edge, status: int, value: object) -> None:
     edge.answer(response(status, msgspec.json.encode(value), close=incoming is not None and incoming.close))
 
 
-def refuse(
-    worker: Worker, edge: Edge, status: int, message: str, code: str, *, param: str | None = None
-) -> Work | None:
+def refuse(worker: Worker, edge: Edge, why: Refused) -> Work | None:
     """Refuse a request that was not admitted: counted, not booked. Return None: nothing is left to do."""
-    worker.books.metrics.refuse(code)
+    worker.books.metrics.refuse(why.code)
     incoming = edge.current
     given = None if incoming is None else incoming.headers.get("x-request-id")
     close = incoming is not None and incoming.close
-    why = Refused(status, message, code, param)
     edge.answer(refusal(why, request_id=worker.live.new_id(), client_id=given, close=close))
     return None

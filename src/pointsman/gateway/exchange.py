@@ -1,7 +1,8 @@
-"""Exchange: the driver of one Run: sends attempts, relays the answer, settles. Callbacks only: no task, no await.
+"""Exchange: the driver of one Run: sends attempts, gives the answer of one to the client, settles. Callbacks only: no task.
 
-Its life: `begin` -> `_send` -> `booked` (the Admitted record is written) -> the connection calls the Sink methods ->
-`_attempt_ended` -> the next effect of the Run ... -> `_settle`, exactly once, synchronously, whatever ended it.
+Its life: `begin` -> `_send` -> `booked` (the Admitted record is written) -> a Sending tells what came of its attempt
+(`answer`, `commit` and `complete`, or `attempt_ended`) -> the next effect of the Run ... -> `settle`, exactly once,
+synchronously, whatever ended it.
 """
 
 from __future__ import annotations
@@ -18,22 +19,23 @@ from pointsman.core.routing import Routed
 from pointsman.core.run import Effect, Run, Send, Stop
 from pointsman.core.strategy import Snapshot
 from pointsman.core.usage import Usage
-from pointsman.dialects.base import WireError
+from pointsman.dialects.continued import Continued, summed
 from pointsman.dialects.edit import edited
-from pointsman.dialects.relay_reply import read_reply
 from pointsman.dialects.relay_request import Head
-from pointsman.dialects.relay_stream import RelayStream
-from pointsman.gateway import answers
+from pointsman.gateway import answers, continuation, hedge, silence
 from pointsman.gateway.afterwards import keep, note
-from pointsman.gateway.attempt import Attempt, Pipe, known_usage
+from pointsman.gateway.attempt import Pipe, known_usage
+from pointsman.gateway.counts import Account
 from pointsman.gateway.delivery import Delivery
+from pointsman.gateway.drain import Drain
 from pointsman.gateway.edge import Edge, Incoming
-from pointsman.gateway.kept import Recording
 from pointsman.gateway.ladder import keeps_answers, last_answer
+from pointsman.gateway.once import kept_of
 from pointsman.gateway.refusals import failure_body, unbooked
+from pointsman.gateway.sending import Sending
 from pointsman.gateway.settlement import decided_of, nobody_of, own_headers, settled_of
 from pointsman.gateway.shell import Shell
-from pointsman.gateway.upstream import SIZE_LINES, Connection, RawHeaders
+from pointsman.gateway.silence import Silence
 from pointsman.gateway.world import CALLER_DIALECT
 from pointsman.stores.journal import JournalError
 
@@ -45,25 +47,29 @@ class Exchange:
 
     settled = False
     committed = False  # content has left towards the client
+    booked_in = False  # the Admitted record is written
     routed: Routed | None = None  # set when the route asked for more than its candidates
     held: tuple[set[str], int] | None = None  # routes and nano-dollars reserved of their limits of the day
     decided_ms = 0.0
     first_ms = 0.0  # first content towards the client
     due_ms = 0.0  # when the present wait ends
+    stall_ms = 0.0  # when a stream that has begun is given up
+    hedge_ms = 0.0  # when a second attempt may join the first; 0.0: never
     progress = False  # content came since the last sweep
     upstream_ms = 0.0  # spent waiting for providers
     delivery: Delivery  # of a stream
-    attempt: Attempt | None = None  # under way
+    attempt: Sending | None = None  # under way
+    rival: Sending | None = None  # the hedge: under way beside it
+    drain: Drain | None = None  # what is read after the client has gone
+    story: Continued | None = None  # the stream so far, when another provider may take it up
+    silence: Silence | None = None  # an answer that says nothing, kept back
     step: Step | None = None  # of the last attempt
+    account: Account | None = None  # where it is counted as under way
+    _told = ""  # the header lines of a stream that has begun
     _run: Run | None = None  # made when the first attempt fails
     _chat: ChatRequest | None = None
-    _data = b""  # an encoded request that waits for its Admitted record
-    _connection: Connection | None = None
-    _connecting: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None  # of a send that waits
     paused = False  # the client does not read
-    _booked = False
-    _kept: Recording | None = None  # the stream so far, for the ladder
 
     def __init__(self, shell: Shell, edge: Edge, incoming: Incoming, head: Head, case: Case) -> None:
         self.shell = shell
@@ -82,6 +88,8 @@ class Exchange:
         self.decided_ms = now_ms
         self.shell.active.add(self)
         self._send(self.options.steps[position], now_ms)
+        if self.options.hedge is not None:
+            hedge.plan(self, now_ms)
 
     def nobody(self, now_ms: float) -> None:
         """End at once: no deployment can be tried. The request is booked like any other, with no attempt."""
@@ -91,15 +99,20 @@ class Exchange:
     # --- Sender: what the books tell us
     def booked(self) -> None:
         """Send what waited for the Admitted record."""
-        self._booked = True
-        connection = self._connection
-        if connection is not None and connection.sink is self:
-            data, self._data = self._data, b""
-            connection.call(self, data)
+        self.booked_in = True
+        attempt = self.attempt
+        if attempt is not None and attempt.data:
+            data, connection = attempt.data, attempt.connection
+            attempt.data = b""
+            if connection is not None:  # it was not lost meanwhile
+                attempt.sent = True
+                connection.call(attempt, data)
 
     def unbooked(self, error: JournalError) -> None:
         """Refuse: what cannot be booked is not sent."""
         if self._ends():
+            if self.attempt is not None:
+                self.shell.live.given_back(self.world, self.attempt)
             self._stop_waiting()
             self.edge.answer(answers.refusal(unbooked(error), request_id=self.request.id))
 
@@ -122,200 +135,119 @@ class Exchange:
             self._fail(outcome, now_ms)
 
     def _send(self, step: Step, now_ms: float, *, fresh: bool = False) -> None:
-        endpoint = self.world.endpoints[step.deployment]
         self.step = step
-        attempt = self.attempt = Attempt(step, endpoint, now_ms)
-        self.due_ms = now_ms + step.ttft_ms
+        attempt = self.attempt = Sending(self, step, self.world.endpoints[step.deployment], now_ms)
+        self.due_ms = now_ms if self.committed else attempt.due_ms
         if self.snapshot.states[step.position].ejections or self.rows:
             attempt.probe = self.shell.live.sending(self.world, step.deployment, self.due_ms)
-        connection = None if fresh else endpoint.origin.take(now_ms)
+        connection = None if fresh else attempt.endpoint.origin.take(now_ms)
         if connection is None:
-            self._connecting = endpoint.origin.connect(self._connected)
+            attempt.connect()
         else:
-            self._call(connection, attempt)
+            attempt.call(connection)
 
-    def _connected(self, result: Connection | Outcome) -> None:
-        self._connecting = None
-        attempt = self.attempt
-        assert attempt is not None
-        attempt.connected_ms = self.shell.now_ms()
-        if isinstance(result, Outcome):
-            self._attempt_ended(result)
-        else:
-            self._call(result, attempt)
-
-    def _call(self, connection: Connection, attempt: Attempt) -> None:
+    def encoded(self, attempt: Sending) -> bytes:
+        """Return the HTTP request of an attempt that is not simply relayed. Raise WireError when its wire cannot say it."""
         endpoint, incoming, edit = attempt.endpoint, self.incoming, attempt.step.edit
-        try:
-            if edit is not None:
-                data = endpoint.edited(edited(incoming.body, edit), self.request.id, incoming.headers)
-            elif endpoint.relays:
-                data = endpoint.relay(incoming.body, self.head, self.request.id, incoming.headers)
-            else:
-                if self._chat is None:
-                    self._chat = CALLER_DIALECT.decode_request(incoming.body)
-                data = endpoint.translate(self._chat, self.request.id)
-        except WireError as error:
-            endpoint.origin.give_back(connection)
-            self._attempt_ended(Outcome(Kind.UNSUPPORTED, 0, str(error)))
-            return
-        if self.streams:
-            attempt.open_pipe(show_usage=self.head.include_usage)
-            self.delivery.drop()
-            self._kept = Recording() if self.options.last and keeps_answers(self) else None
-        self._connection = connection
-        if self._booked:
-            connection.call(self, data)
-        else:
-            connection.sink = self  # ours, and told of its loss
-            self._data = data
+        if self.committed or edit is not None:
+            body = incoming.body if edit is None else edited(incoming.body, edit)
+            if self.story is not None and self.committed:
+                body = continuation.body_of(self.story, body, endpoint)
+            return endpoint.edited(body, self.request.id, incoming.headers)
+        if self._chat is None:
+            self._chat = CALLER_DIALECT.decode_request(incoming.body)
+        return endpoint.translate(self._chat, self.request.id)
 
-    # --- Sink: what the connection tells us
-    def on_reply(self, status: int, headers: RawHeaders, body: bytes) -> None:
-        self._connection = None
-        attempt = self.attempt
-        assert attempt is not None
-        attempt.answered_ms = self.shell.now_ms()
-        attempt.status = status
-        if status != 200 or self.streams:
-            self._attempt_ended(attempt.classify(status, headers, body, self.shell.live.clock))
-            return
-        try:
-            if attempt.endpoint.relays:
-                facts = read_reply(body)
-                failure, usage, served = facts.failure, facts.usage, facts.served_model
-            else:
-                failure, usage, served, body = attempt.translate_reply(body)
-            if failure is None:
-                self._answer(attempt, body, usage, served)
-                return
-            if failure.kind is Kind.SERVER_ERROR:  # an error under status 200: its body says which (fault 24)
-                failure = attempt.classify(200, headers, body, self.shell.live.clock)
-        except WireError as error:
-            failure = attempt.classify(200, headers, body, self.shell.live.clock)
-            if failure.kind is Kind.BROKEN:
-                failure = Outcome(Kind.BROKEN, 200, str(error))
-        self._attempt_ended(failure)
+    def pipe_of(self, attempt: Sending) -> Pipe:
+        """Return what reads the stream of an attempt."""
+        show_usage = self.head.include_usage
+        if self.options.route.continuation and (self.committed or continuation.possible(self)):
+            pipe = Continued(attempt.endpoint.dialect, CALLER_DIALECT, self.story, show_usage=show_usage)
+            if self.committed:
+                pipe.resumed_by(attempt.endpoint.deployment.name)
+            return pipe
+        return attempt.pipe_for(show_usage=show_usage)
 
-    def _answer(self, attempt: Attempt, body: bytes, usage: Usage, served: str) -> None:
+    # --- what a Sending tells us
+    def answer(self, attempt: Sending, body: bytes, usage: Usage, served: str) -> None:
         """Give the client a whole reply."""
+        if self.rival is not None:
+            hedge.won(self, attempt)
         usage = known_usage(usage, self.request.features.input_tokens, len(body))
         now_ms = self.first_ms = attempt.answered_ms
         if self.options.last and keeps_answers(self):
             keep(self, body)
-        self._end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, served), now_ms)
-        answer = answers.unary(own_headers(self, now_ms, whole=True), body, close=self.incoming.close)
-        self._settle(ANSWERED, 200, now_ms, answer)
+        self.end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, served), now_ms)
+        headers = own_headers(self, now_ms, whole=True)
+        if self.incoming.claim is not None:
+            kept_of(self, headers, body)
+        self.settle(ANSWERED, 200, now_ms, answers.unary(headers, body, close=self.incoming.close))
 
-    def on_stream(self, data: bytes, chunk: bytes) -> None:
-        attempt, delivery = self.attempt, self.delivery
-        if attempt is None:
-            return  # the answer is complete: this is behind it
-        pipe = attempt.pipe
-        assert pipe is not None
-        out = pipe.feed(data)
-        if self._kept is not None:
-            self._kept.add(out)
-        if delivery.committed:
-            self.progress = True
-            if out is data and chunk and not delivery.plain:
-                delivery.send(chunk)  # the client reads the same coding: what came is what would be made here
-                if self._kept is None and self._connection is not None and isinstance(pipe, RelayStream):
-                    self._connection.tap = pipe.tap(SIZE_LINES, delivery.send, self)
-                return  # what leaves as it came is content: no end, no failure
-            delivery.write(out)
-        elif pipe.content:
-            self._commit(out)
-        elif pipe.failure is None:
-            delivery.hold(out)
-            if delivery.held_bytes > self.world.limits.stream_buffer_bytes:
-                self._cut(Outcome(Kind.BROKEN, 200, "too much came before the first content"))
-                return
-        if pipe.failure is not None:
-            self._cut(pipe.failure)
-        elif pipe.done:
-            self._complete(pipe)
-
-    def _complete(self, pipe: Pipe) -> None:
-        """End well: the terminal marker is there, so nothing that still comes can change the answer."""
-        if self._connection is not None:
-            self._connection.end_soon(self)
-            self._connection = None
-        if not self.committed:
-            self._commit(b"")
-        if self._kept is not None:
-            keep(self, self._kept.whole())
-        attempt, now_ms = self.attempt, self.shell.now_ms()
-        assert attempt is not None
-        usage = known_usage(pipe.usage, self.request.features.input_tokens, pipe.text_bytes)
-        self._end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, pipe.served_model), now_ms)
-        self._settle(ANSWERED, 200, now_ms, self.delivery.last())
-
-    def on_stream_end(self) -> None:
-        if self.settled:
+    def commit(self, attempt: Sending, out: bytes) -> None:
+        """Let the stream begin: from here on nothing is tried again (I8), but a declared continuation."""
+        if self.rival is not None:
+            hedge.won(self, attempt)
+        now_ms = attempt.answered_ms = self.shell.now_ms()
+        attempt.status, attempt.committed = 200, True
+        self.stall_ms = now_ms + self.options.idle_ms
+        self.due_ms, self.progress = self.stall_ms, True
+        if isinstance(attempt.pipe, Continued):
+            self.story = attempt.pipe
+        if self.committed:
+            self.delivery.write(attempt.taken(out))
             return
-        self._connection = None
-        pipe = self._pipe()
-        out, outcome = pipe.close()
-        if self._kept is not None:
-            self._kept.add(out)
-        if self.delivery.committed:
-            self.delivery.write(out)
-        elif outcome.kind is Kind.OK or pipe.content:
-            self._commit(out)
-        if outcome.kind is Kind.OK:
-            self._complete(pipe)
+        self.first_ms, self.committed = now_ms, True
+        self._told = own_headers(self, now_ms)
+        if self.story is not None:
+            self._told += "x-pointsman-continuation: allowed\r\n"
+        self.delivery.commit(self._told, attempt.taken(out))
+
+    def complete(self, attempt: Sending, pipe: Pipe) -> None:
+        """End well: the terminal marker of the stream is there."""
+        now_ms = self.shell.now_ms()
+        if attempt.kept is not None:
+            whole = attempt.kept.whole()
+            kept_of(self, self._told, whole)
+            if self.options.last and keeps_answers(self):
+                keep(self, whole)
+        usage = known_usage(pipe.usage, self.request.features.input_tokens, pipe.text_bytes)
+        self.end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, pipe.served_model), now_ms)
+        self.settle(ANSWERED, 200, now_ms, self.delivery.last())
+
+    def attempt_ended(self, attempt: Sending, outcome: Outcome) -> None:
+        """Book an attempt that failed, and do what the Run says next."""
+        now_ms = self.shell.now_ms()
+        billed = attempt.billed(outcome, self.request.features.input_tokens)
+        self.end_attempt(attempt, billed, now_ms)
+        if self.rival is not None and hedge.goes_on(self, attempt, outcome):
+            return
+        if self.silence is not None and self.silence.attempt is not attempt and outcome.kind is not Kind.STALE:
+            self._fail(outcome, now_ms)  # once elsewhere is enough
+            return
+        run, live = self.run(), self.shell.live
+        run.spent_nano += max(0, self.rows[-1].charge_nano)
+        usable = partial(live.usable, self.world)
+        if self.committed and self.story is not None and continuation.allows(self.story, outcome):
+            self.story.used = summed(self.story.used, billed.usage)
+            usable = partial(continuation.usable, self.world, usable)
         else:
-            self._attempt_ended(outcome)
+            run.committed = self.committed
+        self._apply(run.ended(attempt.step, outcome, now_ms, usable, live.draw(64)), outcome, now_ms)
 
-    def on_lost(self, outcome: Outcome) -> None:
-        self._connection = None
-        if not self.settled:
-            self._attempt_ended(outcome)
-
-    # --- stream: commit and cut
-    def _pipe(self) -> Pipe:
-        pipe = None if self.attempt is None else self.attempt.pipe
-        assert pipe is not None
-        return pipe
-
-    def _commit(self, out: bytes) -> None:
-        """Let the stream begin: from here on nothing is tried again (I8)."""
-        attempt = self.attempt
-        assert attempt is not None
-        now_ms = self.shell.now_ms()
-        self.first_ms = attempt.answered_ms = now_ms
-        attempt.status = 200
-        self.due_ms, self.committed = now_ms + self.options.idle_ms, True
-        self.delivery.commit(own_headers(self, now_ms), out)
-
-    def _cut(self, outcome: Outcome) -> None:
-        """End an attempt whose connection is still open."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.cancel()
-        self._attempt_ended(outcome)
-
-    # --- ends
-    def _attempt_ended(self, outcome: Outcome) -> None:
-        """Book the attempt and do what the Run says next."""
-        attempt = self.attempt
-        assert attempt is not None
-        now_ms = self.shell.now_ms()
-        self._end_attempt(attempt, attempt.billed(outcome, self.request.features.input_tokens), now_ms)
+    def run(self) -> Run:
+        """Return the Run. It is made of the same decision as `first` was, now whole: only failures and hedges need it."""
         run = self._run
         if run is None:
-            # The same decision as `first` made, now whole: what follows the first is needed only here.
             plan, _ = decided_of(self)
             run = self._run = Run(plan)
             run.begin(self.decided_ms)
-        run.committed = self.committed
-        live = self.shell.live
-        self._apply(run.ended(outcome, now_ms, partial(live.usable, self.world), live.draw(64)), outcome, now_ms)
+        return run
 
-    def _end_attempt(self, attempt: Attempt, outcome: Outcome, now_ms: float) -> None:
+    def end_attempt(self, attempt: Sending, outcome: Outcome, now_ms: float) -> None:
         """Book the attempt and fold it into health."""
-        self.attempt = None
+        attempt.over = True
+        if attempt is self.attempt:
+            self.attempt = None
         detail = self.snapshot.detail
         minute = -1 if detail is None else detail.minute
         row = attempt.row(outcome, now_ms, self.incoming.ready_ms, self.request.service_tier, minute)
@@ -329,17 +261,21 @@ class Exchange:
         ttft_ms = (answered_ms or now_ms) - attempt.started_ms
         self.shell.live.ended(self.world, attempt, outcome, now_ms, (ttft_ms, tps))
 
+    # --- ends
     def _fail(self, outcome: Outcome, now_ms: float) -> None:
         """Tell the client that there is no answer, or that the one begun ends here; settle."""
         if self.committed:
             event = b"data: %b\n\n" % failure_body(outcome, self.request.id)
-            self._settle(outcome, 200, now_ms, self.delivery.last(event))
+            self.settle(outcome, 200, now_ms, self.delivery.last(event))
+            return
+        if self.silence is not None:
+            silence.pass_on(self, self.silence, now_ms)
             return
         last = last_answer(self, outcome, now_ms)
         self.first_ms = now_ms if last.outcome.kind is Kind.DEGRADED else 0.0
-        self._settle(last.outcome, last.status, now_ms, last.answer, last.rung)
+        self.settle(last.outcome, last.status, now_ms, last.answer, last.rung)
 
-    def _settle(self, outcome: Outcome, status: int, now_ms: float, answer: bytes, degraded: str = "") -> None:
+    def settle(self, outcome: Outcome, status: int, now_ms: float, answer: bytes, degraded: str = "") -> None:
         """Book the request, once; `answer` leaves when that is written."""
         if self._ends():
             self.shell.books.settle(settled_of(self, outcome, status, now_ms, degraded), self.edge, answer)
@@ -349,43 +285,53 @@ class Exchange:
         if self.settled:
             return False
         self.settled = True
+        if self.incoming.claim is not None:
+            self.incoming.claim.release()
         self.shell.active.discard(self)
+        if self.account is not None:
+            self.account.leave()
         if self.held is not None:
             self.shell.live.spending.hold(self.held[0], -self.held[1])
         return True
 
     def _stop_waiting(self) -> None:
         """Cancel whatever the exchange waits for."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            self._connecting = None
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.cancel()
+        for attempt in (self.attempt, self.rival):
+            if attempt is not None:
+                attempt.stop()
 
     # --- Work: what the edge tells us
     def client_gone(self) -> None:
         if self.settled:
             return
+        attempt = self.attempt
+        if attempt is not None and self.rival is None and attempt.bills_on and attempt.connection is not None:
+            self.drain = Drain(self, attempt, attempt.connection)
+            self.due_ms = self.drain.due_ms
+        else:
+            self.left(Outcome(Kind.CLIENT_GONE, 0, "the client closed the connection"))
+
+    def left(self, outcome: Outcome) -> None:
+        """End for good without anyone to tell."""
         self._stop_waiting()
-        attempt, now_ms = self.attempt, self.shell.now_ms()
-        outcome = Outcome(Kind.CLIENT_GONE, 0, "the client closed the connection")
-        if attempt is not None:
-            self._end_attempt(attempt, attempt.billed(outcome, self.request.features.input_tokens), now_ms)
-        self._settle(outcome, 499, now_ms, b"")
+        now_ms, tokens = self.shell.now_ms(), self.request.features.input_tokens
+        for attempt in (self.rival, self.attempt):
+            if attempt is not None:
+                self.end_attempt(attempt, attempt.billed(outcome, tokens), now_ms)
+        self.settle(outcome, 499, now_ms, b"")
 
     def client_paused(self) -> None:
         self.paused = True
-        if self._connection is not None:
-            self._connection.pause()
+        if self.attempt is not None and self.attempt.connection is not None:
+            self.attempt.connection.pause()
 
     def client_resumed(self) -> None:
         self.paused = False
-        if self._connection is not None:
-            self._connection.resume()
+        if self.attempt is not None and self.attempt.connection is not None:
+            self.attempt.connection.resume()
 
     def shut_down(self) -> None:
         """End at the close of the drain: a begun stream gets its error event, nothing is labelled complete."""
@@ -393,8 +339,13 @@ class Exchange:
 
     def give_up(self, outcome: Outcome) -> None:
         """End the wait with an outcome of our own, such as a limit that has passed."""
-        self._stop_waiting()
+        if self.drain is not None:
+            self.left(Outcome(Kind.CLIENT_GONE, 0, "the client closed the connection"))
+            return
+        if self.rival is not None:
+            hedge.lost(self, self.rival, outcome)
         if self.attempt is not None:
-            self._attempt_ended(outcome)
+            self.attempt.give_up(outcome)
         else:  # between attempts
+            self._stop_waiting()
             self._fail(outcome, self.shell.now_ms())

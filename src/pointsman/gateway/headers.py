@@ -6,7 +6,7 @@ for each list of names; the memory is bounded and short lists only are kept, bec
 
 from __future__ import annotations
 
-from pointsman.dialects.said import SESSION_HEADERS
+from pointsman.dialects.said import PRIORITY_HEADER, SESSION_HEADERS
 
 Picks = tuple[tuple[str, bytes], ...]
 NAMES = (
@@ -15,9 +15,12 @@ NAMES = (
     "api-key",
     "x-request-id",
     "x-stainless-read-timeout",
+    "x-stainless-retry-count",
+    PRIORITY_HEADER,
     "content-encoding",
     "content-length",
     "expect",
+    "idempotency-key",
     "openai-beta",
     "traceparent",
     *SESSION_HEADERS,

@@ -14,8 +14,12 @@ import re
 from collections.abc import Callable
 from hmac import compare_digest
 from operator import eq
+from typing import TYPE_CHECKING
 
 from pointsman.core.policy import Limits
+
+if TYPE_CHECKING:
+    from pointsman.gateway.once import Claim
 
 END_OF_HEAD = b"\r\n\r\n"
 MAX_DIGITS = 12  # of a content-length that is read here; the parser reads the others
@@ -34,6 +38,7 @@ class Incoming:
     generation: object | None = None  # of the keys that the caller was found among
     refused: bytes | None = None
     close = False
+    claim: Claim | None = None  # of its Idempotency-Key
     known = False  # its head was a Known one, so it is of HTTP/1.1
 
     def __init__(self, method: bytes, target: bytes, headers: dict[str, bytes]) -> None:

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Raw
 
-from pointsman.core.filters import health
-from pointsman.core.health import UNKNOWN, State, breaker, cooled, failed, is_calm, probing, succeeded
+from pointsman.core.filters import health, is_last_resort
+from pointsman.core.health import UNKNOWN, State, breaker, cooled, failed, is_calm, probing, succeeded, waited
 from pointsman.core.ids import request_id
 from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.routing import Surroundings
 from pointsman.core.sketch import Sketch
 from pointsman.core.standing import Standing, standing_of
 from pointsman.gateway.affinity import Affinity
+from pointsman.gateway.alerts import Alerts
 from pointsman.gateway.kept import Answers
+from pointsman.gateway.loads import Load
 from pointsman.gateway.measured import Measured
-from pointsman.gateway.quota import QuotaGroup
+from pointsman.gateway.quota import BURST, Hedges, QuotaGroup
 from pointsman.gateway.spending import Spending
 from pointsman.gateway.world import Place, World
 
@@ -71,9 +73,12 @@ class Live:
         self.answers = Answers()
         self.spending = Spending()
         self.measured = Measured((), [])
+        self.hedges = Hedges()
+        self.alerts = Alerts()
         self._groups: dict[str, QuotaGroup] = {}  # by name
         self._group_of: list[QuotaGroup] = []
         self._index: dict[Place, int] = {}
+        self._loads: dict[int, Load] = {}  # by index: of deployments that take only so many attempts at a time
         self.adopt(world)
 
     def adopt(self, world: World) -> None:
@@ -93,6 +98,7 @@ class Live:
             [sketches.get(place) or Sketch(now_ms) for place in places],
         )
         self.spending.tracked = world.tracked
+        world.resolver.reach.answered_since = self.answered_since
         self.calm = False  # until a look tells better
         before, self._groups, self._group_of = self._groups, {}, []
         for i, d in enumerate(deployments):
@@ -104,6 +110,16 @@ class Live:
                 group.tries = before[name].tries if name in before else group.tries
             group.members.append(i)
             self._group_of.append(group)
+        self._adopt_loads(world, {place: self._loads[i] for i, place in enumerate(old) if i in self._loads})
+
+    def _adopt_loads(self, world: World, kept: dict[Place, Load]) -> None:
+        self._loads = {}
+        for i, endpoint in enumerate(world.endpoints):
+            concurrency = endpoint.deployment.concurrency
+            if concurrency is not None:
+                endpoint.load = self._loads[i] = kept.get(endpoint.place) or Load()
+                endpoint.load.allow(concurrency, world.policy.listener.workers)
+            self._put(i, self.states[i])
 
     def new_id(self) -> str:
         return request_id(self.clock.wall_ms(), self.id_bytes())
@@ -139,6 +155,7 @@ class Live:
         """Bring what was measured in the last minute into the states: called by the worker once a second."""
         for index, state in self.measured.refresh(self.states, self.clock.now_ms()):
             self._put(index, state)
+        self.alerts.look(self.world, self.states)
         self.spending.exchange(self.clock.wall_ms())
 
     def usable(self, world: World, deployment: int) -> bool:
@@ -148,7 +165,29 @@ class Live:
         if at < 0:
             return True
         state, now_ms = self.states[at], self.clock.now_ms()
-        return not health(state, now_ms) and (not state.failures or self._group_of[at].may_retry(now_ms))
+        if health(state, now_ms) and not is_last_resort(state, now_ms):
+            return False
+        return not state.why or self._group_of[at].may_retry(now_ms)
+
+    def at_ease(self, world: World, deployment: int) -> bool:
+        """Tell whether a World's deployment and its quota group are far from any trouble, so that it may take a hedge."""
+        at = self._at(world, deployment)
+        if at < 0:
+            return False
+        state, group = self.states[at], self._group_of[at]
+        return not state.why and is_calm(state, self.clock.now_ms()) and group.tries >= BURST / 2
+
+    def waited(self, world: World, attempt: Attempt, now_ms: float) -> None:
+        """Fold an attempt that was given up for another one before it had content."""
+        at = self._at(world, attempt.step.deployment)
+        if at >= 0:
+            self._put(at, waited(self.states[at], now_ms, now_ms - attempt.started_ms))
+
+    def retried(self, world: World, deployment: int) -> None:
+        """Note that a client's SDK tries again by itself: it counts among our own tries (fault 71)."""
+        at = self._at(world, deployment)
+        if at >= 0:
+            self._group_of[at].retried()
 
     def sending(self, world: World, deployment: int, due_ms: float) -> bool:
         """Note that an attempt starts that is not the first of its request, or goes to a half-open deployment. Return whether
@@ -156,18 +195,23 @@ class Live:
         at = self._at(world, deployment)
         if at < 0:
             return False
-        if self.states[at].failures:
+        if self.states[at].why:
             self._group_of[at].retried()
-        if self.states[at].ejections:
-            self._put(at, probing(self.states[at], due_ms + PROBE_GRACE_MS))
-        return bool(self.states[at].ejections)
+        state = self.states[at]
+        if not state.ejections or (state.soft and health(state, self.clock.now_ms())):
+            return False  # not ejected, or sent to because it still answers most
+        self._put(at, probing(self.states[at], due_ms + PROBE_GRACE_MS))
+        return True
 
     def ended(
         self, world: World, attempt: Attempt, outcome: Outcome, now_ms: float, measured: tuple[float, float | None]
     ) -> None:
         """Fold the end of an attempt: time to first content in milliseconds, tokens per second. A 429 cools the whole quota
-        group (fault 16). Of an ejected deployment only the probe's failure is news."""
+        group (fault 16). Of an ejected deployment only the failure of the probe is news, or of a send that was the last
+        resort: it may fail altogether."""
         deployment, (ttft_ms, tps) = attempt.step.deployment, measured
+        if attempt.endpoint.load is not None:
+            self.given_back(world, attempt, ttft_ms if outcome.kind is Kind.OK else None)
         if world is not self.world:
             deployment = self._at(world, deployment)
             if deployment < 0:
@@ -187,15 +231,46 @@ class Live:
             return
         self.calm = False  # until a look tells better
         limits = self.world.limits
-        if not state.ejections or attempt.probe:
-            self._put(deployment, failed(state, now_ms, outcome, limits, self.chance.random()))
+        if not state.ejections or attempt.probe or (state.soft and now_ms < state.open_until_ms):
+            state = failed(state, now_ms, outcome, limits, self.chance.random())
+            self._put(deployment, state)
+            self.alerts.failed(self.world, deployment, outcome.kind, state.open_until_ms - now_ms)
         if outcome.kind is Kind.RATE_LIMITED:
             for member in group.members:
                 self._put(member, cooled(self.states[member], now_ms, outcome.retry_after_ms))
 
+    def begun(self, world: World, attempt: Attempt) -> None:
+        """Note that an attempt starts to a deployment that takes only so many at a time."""
+        load, at = attempt.endpoint.load, self._at(world, attempt.step.deployment)
+        assert load is not None
+        load.under_way += 1
+        if at >= 0 and load.is_full is not self.states[at].full:
+            self._put(at, self.states[at])
+
+    def given_back(self, world: World, attempt: Attempt, ttft_ms: float | None = None) -> None:
+        """Note that such an attempt has ended, or was never made; `ttft_ms`: it was answered, after so long."""
+        load, at = attempt.endpoint.load, self._at(world, attempt.step.deployment)
+        if load is None:
+            return
+        if ttft_ms is not None:
+            load.answered(ttft_ms, self.clock.now_ms(), self.chance.random())
+        load.under_way -= 1
+        if at >= 0 and load.is_full is not self.states[at].full:
+            self._put(at, self.states[at])
+
     def _put(self, index: int, state: State) -> None:
+        load = self._loads.get(index) if self._loads else None
+        full = load is not None and load.is_full
+        if full is not state.full:
+            state = msgspec.structs.replace(state, full=full)
+        if full:
+            self.calm = False  # until a look tells better
         self.states[index] = state
         self.packed[index] = Raw(_pack(state))
+
+    def answered_since(self, since_ms: float) -> bool:
+        """Tell whether any provider has answered a request since then."""
+        return any(state.measured_ms >= since_ms for state in self.states)
 
     def _at(self, world: World, deployment: int) -> int:
         """Return where the state of a World's deployment stands now; -1: the deployment is gone."""

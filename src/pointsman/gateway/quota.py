@@ -1,10 +1,11 @@
-"""Quota: the deployments of one account at one provider, and the tries that may go to them beyond the first."""
+"""Quota: the deployments of one account at one provider, the tries that may go to them beyond the first, and hedges."""
 
 from __future__ import annotations
 
 BURST = 20.0  # tries that may be made at once after a quiet time
 PER_S = 0.5
 PER_REQUEST = 0.15  # tries earned by the first send of a request
+HEDGE_BURST = 5.0  # hedges that a route may save up
 
 
 class QuotaGroup:
@@ -32,3 +33,23 @@ class QuotaGroup:
         """Note a send that has ended, which earns a part of a try if it was the first of its request."""
         if self.tries < BURST:
             self.tries += PER_REQUEST
+
+
+class Hedges:
+    """Count what each route may still hedge: every request earns its share, every hedge costs one (I14)."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, float] = {}
+
+    def earn(self, route: str, share: float) -> None:
+        self._left[route] = min(HEDGE_BURST, self._left.get(route, 0.0) + share)
+
+    def take(self, route: str) -> bool:
+        """Take one from the budget; return whether there was one."""
+        left = self._left.get(route, 0.0)
+        if left >= 1.0:
+            self._left[route] = left - 1.0
+        return left >= 1.0
+
+    def give_back(self, route: str) -> None:
+        self._left[route] = min(HEDGE_BURST, self._left.get(route, 0.0) + 1.0)

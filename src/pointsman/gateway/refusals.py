@@ -34,14 +34,15 @@ def failure_body(outcome: Outcome, request_id: str) -> bytes:
 def failure_headers(outcome: Outcome, attempts: int, status: int, *, final: bool = False) -> str:
     """Return the headers that tell an SDK whether, and when, to try again.
 
-    `x-should-retry: false` when our own tries are spent, or when nobody can be tried; a 429 that met no other deployment is
-    left to the SDK, which waits as `retry-after` says. `final`: the operator has said so.
+    `x-should-retry: false` when our own tries are spent, or when nobody can be tried: every 503 says that what could be tried
+    was tried, so that retries do not multiply (I9). A 429 that met no other deployment is left to the SDK, which waits as
+    `retry-after` says. `final`: the operator has said so.
     """
     lines = ""
     if status in (429, 503):
         wait_ms = outcome.retry_after_ms if outcome.retry_after_ms is not None else 1_000
         lines = f"retry-after: {max(1, -(-wait_ms // 1000))}\r\n"
-    if final or attempts > 1 or outcome.kind in _NO_USE or (attempts == 0 and status == 503):
+    if final or attempts > 1 or status == 503 or outcome.kind in _NO_USE:
         lines += "x-should-retry: false\r\n"
     return lines
 
@@ -61,7 +62,7 @@ def in_the_way(plan: Plan, request: Request, route: str) -> Outcome:
     """Return the Outcome of a request for which no deployment could be tried. `route` is its name as the operator wrote
     it."""
     if plan.wait_ms:
-        kind = Kind.RATE_LIMITED if plan.refused == "cooling" else Kind.OVERLOADED
+        kind = {"cooling": Kind.RATE_LIMITED, "full": Kind.FULL}.get(plan.refused, Kind.OVERLOADED)
         message = f"no deployment of `{route}` can be tried now ({plan.refused})"
         return Outcome(kind, 0, message, int(plan.wait_ms))
     features = request.features

@@ -42,7 +42,7 @@ class Spending:
     def add(self, routes: Iterable[str], nano: int, wall_ms: int) -> None:
         """Count a charge under each of `routes` that is tracked."""
         day = wall_ms // DAY_MS
-        if day != self._own.day:
+        if day > self._own.day:  # not when the clock has gone back: what was spent stays spent (fault 86)
             self._own = Spent(day, {})
         for route in routes:
             if route in self.tracked:
@@ -58,7 +58,7 @@ class Spending:
     def total(self, route: str, wall_ms: int) -> int:
         """Return what a route has cost today, with what its requests under way are predicted to."""
         day = wall_ms // DAY_MS
-        own = self._own.nano.get(route, 0) if self._own.day == day else 0
+        own = self._own.nano.get(route, 0) if self._own.day >= day else 0
         return own + self._held.get(route, 0) + (self._others.get(route, 0) if self._others_day == day else 0)
 
     def exchange(self, wall_ms: int) -> None:
@@ -76,7 +76,7 @@ class Spending:
         day, others = wall_ms // DAY_MS, dict[str, int]()
         for path in self._path.parent.glob(f"{PREFIX}*.msgpack"):
             spent = _read(path) if path != self._path else Spent()
-            for route, nano in spent.nano.items() if spent.day == day else ():
+            for route, nano in spent.nano.items() if spent.day >= day else ():
                 others[route] = others.get(route, 0) + nano
         self._others, self._others_day = others, day
 

@@ -7,6 +7,7 @@ stands between the socket and the exchange.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,7 @@ import msgspec
 
 from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.policy import Limits
+from pointsman.gateway.resolver import Resolver, needs_no_lookup
 
 RawHeaders = dict[bytes, bytes]
 END_WAIT_S = 1.0
@@ -246,9 +248,16 @@ class Origin:
     bounded by `limits`."""
 
     def __init__(
-        self, address: tuple[str, int], context: ssl.SSLContext | None, limits: Limits, clock: Callable[[], float]
+        self,
+        address: tuple[str, int],
+        context: ssl.SSLContext | None,
+        limits: Limits,
+        clock: Callable[[], float],
+        resolver: Resolver | None = None,
     ) -> None:
         self.host, self.port = address
+        self._resolver = resolver or Resolver(clock)
+        self._plain = needs_no_lookup(self.host)
         self.limits = limits
         self.clock = clock
         self.open = 0
@@ -296,34 +305,78 @@ class Origin:
 
     async def _connect(self, ready: Callable[[Connection | Outcome], None]) -> None:
         if self.open >= self.limits.upstream_connections_per_host:
-            ready(Outcome(Kind.UNREACHABLE, 0, "too many connections to this provider"))
+            ready(Outcome(Kind.FULL, 0, "the router has too many connections to this provider"))
             return
-        loop = asyncio.get_running_loop()
         self.open += 1
         try:
             async with asyncio.timeout(self.limits.connect_ms / 1000):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self),
-                    self.host,
-                    self.port,
-                    ssl=self._context,
-                    server_hostname=self.host if self._context else None,
-                )
+                connection = await self._opened()
         except (OSError, TimeoutError) as error:
             self.open -= 1
-            ready(_connect_outcome(error))
+            self._resolver.doubt(self.host)
+            own = self._resolver.reach.failed(self.host, error, self.clock())
+            ready(_connect_outcome(error, own=own))
         except asyncio.CancelledError:
             self.open -= 1
             raise
         else:
+            self._resolver.reach.connected(self.host, self.clock())
             ready(connection)
 
+    async def _opened(self) -> Connection:
+        """Return a new connection. When nobody is at the addresses that were known, look the name up again, once."""
+        if self._plain:
+            return await self._open(self.host, self.limits.connect_ms / 1000)
+        addresses = await self._resolver.addresses(self.host, self.limits.dns_ms)
+        try:
+            return await self._open_any(addresses)
+        except OSError as error:
+            if isinstance(error, ssl.SSLError) or not self._resolver.doubt(self.host):
+                raise
+            moved = await self._resolver.addresses(self.host, self.limits.dns_ms)
+            if set(moved) <= set(addresses):
+                raise
+        return await self._open_any(moved)
 
-def _connect_outcome(error: OSError | TimeoutError) -> Outcome:
+    async def _open_any(self, addresses: tuple[str, ...]) -> Connection:
+        """Try one address after the other; each has its share of the time that is left."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + self.limits.connect_ms / 1000
+        for count, address in enumerate(addresses):
+            left = len(addresses) - count
+            try:
+                connection = await self._open(address, (end_s - loop.time()) / left)
+            except OSError as error:  # TimeoutError is one
+                if left == 1 or isinstance(error, ssl.SSLCertVerificationError):
+                    raise
+            else:
+                if count:
+                    self._resolver.prefer(self.host, address)
+                return connection
+        raise OSError("the name has no address")
+
+    async def _open(self, address: str, wait_s: float) -> Connection:
+        async with asyncio.timeout(wait_s):
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: Connection(self),
+                address,
+                self.port,
+                ssl=self._context,
+                server_hostname=self.host if self._context else None,
+            )
+        return connection
+
+
+def _connect_outcome(error: OSError, *, own: bool) -> Outcome:
+    if own:
+        what = error.strerror or str(error) or "nobody answers"
+        return Outcome(Kind.LOCAL, 0, f"the router cannot connect to any provider: {what}"[:200], 1_000)
     if isinstance(error, ssl.SSLCertVerificationError):
         return Outcome(Kind.UNTRUSTED, 0, f"TLS: {error.verify_message}")
     if isinstance(error, ssl.SSLError):
         return Outcome(Kind.UNREACHABLE, 0, f"TLS: {error.reason or 'handshake failed'}")
+    if isinstance(error, socket.gaierror):
+        return Outcome(Kind.UNREACHABLE, 0, f"DNS: {error.strerror or error}"[:200])
     if isinstance(error, TimeoutError) and not error.args:
         return Outcome(Kind.UNREACHABLE, 0, "no connection within the limit")
     return Outcome(Kind.UNREACHABLE, 0, f"connect: {error.strerror or error}"[:200])

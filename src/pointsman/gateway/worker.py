@@ -23,16 +23,19 @@ from pointsman.config.transport import Frames
 from pointsman.core.keys import digest
 from pointsman.core.policy import Policy
 from pointsman.core.standing import Standings
-from pointsman.gateway import overdue
+from pointsman.gateway import descriptors, overdue
 from pointsman.gateway.answers import Refused, refusal
 from pointsman.gateway.books import Books
+from pointsman.gateway.complaints import COMPLAINTS
 from pointsman.gateway.edge import Edge, Incoming, Work
 from pointsman.gateway.endpoints import CHAT_TARGETS, OPEN, chat, find, path_of, refuse
 from pointsman.gateway.exchange import Exchange
+from pointsman.gateway.gate import Gate
 from pointsman.gateway.live import Clock, Live
 from pointsman.gateway.local import is_local
 from pointsman.gateway.world import LOCAL, World
 from pointsman.observe.metrics import BREAKER_VALUES, Metrics, merge, render
+from pointsman.stores.claims import Claims
 from pointsman.stores.journal import Journal, waiting_bytes
 from pointsman.strategies.guard import GUARDS
 from pointsman.strategies.plugins import PluginError
@@ -65,16 +68,20 @@ class Worker:
         self.wanted = live.world.wanted
         self.active: set[Exchange] = set()
         self.edges: set[Edge] = set()
+        self.claims = Claims(data / "once")
         self.now_ms = live.clock.now_ms
+        self.gate = Gate(live.world.policy, live.random)
+        self._sweep_due_ms = 0.0  # 0.0: not begun
         self.drained: asyncio.Event = asyncio.Event()
         self._number = number
         self._data = data
+        self.files = 0  # descriptors that this process may have; 0: no limit
         self._servers: list[asyncio.Server] = []
         self._published = b""
 
     # --- what the edge asks
     def opened(self, edge: Edge) -> bool:
-        if len(self.edges) >= self.limits.connections:
+        if len(self.edges) >= descriptors.connections(self.limits.connections, self.files):
             return False
         self.edges.add(edge)
         return True
@@ -112,13 +119,23 @@ class Worker:
             return self.refusal(401, message, "missing_api_key", incoming=incoming, close=close)
         return self.refusal(401, "this key is not known", "invalid_api_key", incoming=incoming, close=close)
 
+    def pressed(self) -> bool:
+        """Tell whether a request may have to be refused before its body is read."""
+        return len(self.active) >= self.gate.free or self.gate.pressure.short
+
+    def refuse_body(self, incoming: Incoming, *, close: bool) -> bytes | None:
+        """Return the refusal of a request that there is no room for, before its large body is read; None when it is read."""
+        why = self.gate.stops_body(incoming, len(self.active), chat=incoming.target in CHAT_TARGETS)
+        return None if why is None else self._refused(why, incoming, close=close)
+
     def dispatch(self, edge: Edge, incoming: Incoming) -> Work | None:
+        if self.draining:
+            incoming.close = True
         if incoming.target in CHAT_TARGETS and incoming.method == b"POST":
             return chat(self, edge, incoming)
         handler = find(incoming)
-        if isinstance(handler, tuple):
-            status, message, code, param = handler
-            refuse(self, edge, status, message, code, param=param)
+        if isinstance(handler, Refused):
+            refuse(self, edge, handler)
             return None
         return handler(self, edge, incoming)
 
@@ -126,9 +143,11 @@ class Worker:
         self, status: int, message: str, code: str, *, incoming: Incoming | None = None, close: bool = False
     ) -> bytes:
         """Return the answer to a request that is not admitted; counted, not booked."""
-        self.books.metrics.refuse(code)
+        return self._refused(Refused(status, message, code), incoming, close=close)
+
+    def _refused(self, why: Refused, incoming: Incoming | None, *, close: bool) -> bytes:
+        self.books.metrics.refuse(why.code)
         given = None if incoming is None else incoming.headers.get("x-request-id")
-        why = Refused(status, message, code)
         return refusal(why, request_id=self.live.new_id(), client_id=given, close=close)
 
     # --- life
@@ -137,6 +156,7 @@ class Worker:
         keeps the World it began with. Raise OSError when a CA file cannot be used."""
         live, before = self.live, self.live.world
         world = World(policy, live.clock.now_ms, before)
+        self.gate.adopt(policy)
         live.adopt(world)
         self.limits, self.generation = world.limits, world
         self.wanted = world.wanted
@@ -160,6 +180,8 @@ class Worker:
                 lambda: Edge(self), listener.host, listener.port, ssl=context, reuse_port=True, backlog=4096
             )
         )
+        for listening in self._servers[0].sockets:
+            descriptors.keep_alive(listening.fileno())
         loop.call_later(SWEEP_S, self._sweep)
         loop.call_later(EDGE_SWEEP_S, self._sweep_edges)
         loop.call_later(PUBLISH_S, self._publish)
@@ -171,6 +193,8 @@ class Worker:
         self.draining = True
         for server in self._servers:
             server.close()
+        for exchange in self.active:
+            exchange.incoming.close = True  # so that the client learns from the answer that the connection ends with it
         loop = asyncio.get_running_loop()
         loop.call_later(self.limits.drain_ms / 1000, self._end_drain)
         self._sweep_edges()
@@ -194,6 +218,9 @@ class Worker:
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(SWEEP_S, self._sweep)
+        began_ms, due_ms = self.now_ms(), self._sweep_due_ms
+        self.gate.sweep(max(0.0, began_ms - due_ms) if due_ms else 0.0, len(self.active))
+        self._sweep_due_ms = began_ms + SWEEP_S * 1000.0
         if len(self.books.metrics.noted) > 256:
             self.books.metrics.count()
         if not self.active:
@@ -230,6 +257,8 @@ class Worker:
         metrics.count()
         metrics.config, metrics.plugin_failures = {self.live.world.version: 1}, dict(GUARDS.failures)
         metrics.active, metrics.connections = len(self.active), len(self.edges)
+        metrics.complaints_lost, metrics.alerts = COMPLAINTS.lost, dict(self.live.alerts.counts)
+        metrics.shed, metrics.pressure = dict(self.gate.shed), self.load()["pressure"]
         metrics.breakers = {name: BREAKER_VALUES[state] for name, state in self.live.health().items()}
         return metrics
 
@@ -247,7 +276,11 @@ class Worker:
     def standings(self) -> Standings:
         """Return how every deployment stands in the eyes of this worker."""
         live = self.live
-        return Standings(live.clock.wall_ms(), self._number, live.world.version, live.standings())
+        return Standings(live.clock.wall_ms(), self._number, live.world.version, live.standings(), self.load())
+
+    def load(self) -> dict[str, float]:
+        """Return how much this worker has to do (see Gate.told)."""
+        return self.gate.told(len(self.active))
 
     def _replace(self, name: str, data: bytes) -> bool:
         """Put a file in place of its predecessor; on False what others read is a little older, and no request is affected."""
@@ -339,7 +372,17 @@ def main() -> None:
     journal = Journal(data / "journal", incarnation, limits.journal_segment_bytes, limits.journal_bytes)
 
     async def run() -> None:
-        await serve(Worker(live, Books(journal, Metrics()), start.number, data))
+        worker = Worker(live, Books(journal, Metrics()), start.number, data)
+        worker.gate.share(data / "run", start.number, policy)
+        worker.files = descriptors.raise_limit()
+        most = descriptors.connections(limits.connections, worker.files)
+        if most < limits.connections:
+            COMPLAINTS.say(
+                f"{worker.files} open files are allowed, so a worker takes {most} client connections, not "
+                f"limits.connections = {limits.connections}; raise the limit (ulimit -n, LimitNOFILE=)"
+            )
+        asyncio.get_running_loop().set_exception_handler(COMPLAINTS.on_exception)
+        await serve(worker)
 
     uvloop.run(run())
 

@@ -16,7 +16,9 @@ from pointsman.dialects.base import AUTH_STYLES, Dialect, auth_header
 from pointsman.dialects.registry import DIALECTS
 from pointsman.dialects.relay_request import Head, read_head, splice, spliced_model
 from pointsman.gateway.headers import wanted_of
+from pointsman.gateway.loads import Load
 from pointsman.gateway.local import is_loopback
+from pointsman.gateway.resolver import Resolver
 from pointsman.gateway.upstream import Origin
 from pointsman.strategies.guard import GUARDS
 from pointsman.strategies.plugins import strategies_of
@@ -39,6 +41,7 @@ class Endpoint:
         self.origin = origin
         self.dialect: Dialect = DIALECTS[provider.dialect]
         self.relays = provider.dialect == "openai"
+        self.load: Load | None = None  # where it takes only so many attempts at a time
         # Its name, whom it calls and as whom: what was measured of another server or account says nothing of this one.
         called = (provider.dialect, provider.base_url, provider.path, provider.auth, provider.api_key, provider.ca_file)
         self.place: Place = (deployment.name, deployment.wire.model, *called, *sorted(provider.headers.items()))
@@ -99,6 +102,7 @@ class World:
         self.limits: Limits = policy.limits
         self.origins: dict[OriginKey, Origin] = {}
         self.trusts: dict[str, ssl.SSLContext] = {}  # by CA file
+        self.resolver: Resolver = Resolver(clock) if before is None else before.resolver
         self._before = before
         self.endpoints = tuple(self._endpoint(d, clock) for d in policy.deployments)
         del self._before  # Worlds must not hold each other
@@ -117,7 +121,7 @@ class World:
         )
         self._own_headers: dict[tuple[object, ...], str] = {}
         self._first_headers = {
-            name: [self._made_headers(options, p, 1) for p in options.positions]
+            name: [self._made_headers(options, p, 1) for p in range(len(options.options))]
             for name, options in self.options.items()
         }
 
@@ -165,7 +169,7 @@ class World:
             context = self._context(provider.ca_file) if secure else None
             known = None if self._before is None else self._before.origins.get(place)
             if known is None or known.limits != self.limits:
-                known = Origin((url.hostname or "", port), context, self.limits, clock)
+                known = Origin((url.hostname or "", port), context, self.limits, clock, self.resolver)
             self.origins[place] = known
         return Endpoint(deployment, provider, self.origins[place])
 

@@ -20,20 +20,26 @@ OVERHEAD_EDGES_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01
 METRICS: dict[str, tuple[str, str]] = {
     "pointsman_requests_total": ("counter", "Admitted requests by route, answering deployment and outcome."),
     "pointsman_refused_total": ("counter", "Requests refused before admission, by error code."),
+    "pointsman_shed_total": ("counter", "Requests refused because the router had too much to do, by class."),
     "pointsman_attempts_total": ("counter", "Sends to providers, retries and failovers included, by route."),
     "pointsman_tokens_total": ("counter", "Tokens of answered requests by deployment and direction."),
     "pointsman_cost_usd_total": ("counter", "Charges in US dollars by deployment and state (measured, estimated)."),
     "pointsman_unpriced_total": ("counter", "Attempts whose cost is unknown, by deployment."),
     "pointsman_degraded_total": ("counter", "Requests that a rung of the ladder answered, by route and rung."),
+    "pointsman_replayed_total": ("counter", "Answers given again to requests with the same Idempotency-Key."),
     "pointsman_feedback_total": ("counter", "Feedback taken, by source; sources without a name here are `other`."),
     "pointsman_time_to_first_token_seconds": ("histogram", "Receipt of a request to its first content, by route."),
     "pointsman_request_duration_seconds": ("histogram", "Receipt of a request to its end, by route."),
     "pointsman_overhead_seconds": ("histogram", "The router's own part of a request's duration."),
     "pointsman_active_requests": ("gauge", "Requests under way."),
+    "pointsman_pressure": ("gauge", "Requests under way as a share of those a worker can take now, of the busiest."),
     "pointsman_open_connections": ("gauge", "Client connections open."),
     "pointsman_breaker_state": ("gauge", "By deployment: 0 closed, 1 half open, 2 open, 3 cooling."),
+    "pointsman_silent_answers_total": ("counter", "Whole answers with neither content nor a tool call, by deployment."),
+    "pointsman_alerts_total": ("counter", "Alerts by deployment: why it was ejected for long, or returned."),
     "pointsman_plugin_failures_total": ("counter", "Calls of plug-ins that raised, answered wrongly or took too long."),
     "pointsman_journal_errors_total": ("counter", "Records the journal could not take."),
+    "pointsman_complaints_lost_total": ("counter", "Lines for standard error that nobody took."),
     "pointsman_journal_waiting_bytes": ("gauge", "Journal not yet taken into the ledger."),
     "pointsman_workers": ("gauge", "Workers whose counters are in this scrape."),
     "pointsman_config_workers": ("gauge", "Of these, workers that serve a config version."),
@@ -62,6 +68,12 @@ class Metrics(msgspec.Struct):
     plugin_failures: dict[str, int] = {}
     degraded: dict[str, int] = {}
     feedback: dict[str, int] = {}
+    complaints_lost: int = 0
+    replayed: int = 0
+    shed: dict[str, int] = {}
+    pressure: float = 0.0
+    silent: dict[str, int] = {}
+    alerts: dict[str, int] = {}
     noted: list[Settled] = []  # finished requests not yet counted
 
     def count(self) -> None:
@@ -130,8 +142,11 @@ def merge(parts: Iterable[Metrics]) -> tuple[Metrics, int]:
             "unpriced",
             "config",
             "plugin_failures",
+            "silent",
+            "alerts",
             "degraded",
             "feedback",
+            "shed",
         ):
             mine = getattr(total, name)
             for key, value in getattr(part, name).items():
@@ -142,8 +157,11 @@ def merge(parts: Iterable[Metrics]) -> tuple[Metrics, int]:
                 mine[key] = [a + b for a, b in zip(mine[key], values, strict=True)] if key in mine else list(values)
         total.overhead = [a + b for a, b in zip(total.overhead, part.overhead, strict=True)]
         total.journal_errors += part.journal_errors
+        total.complaints_lost += part.complaints_lost
+        total.replayed += part.replayed
         total.active += part.active
         total.connections += part.connections
+        total.pressure = max(total.pressure, part.pressure)
         for key, value in part.breakers.items():
             total.breakers[key] = max(value, total.breakers.get(key, 0))
     return total, workers
@@ -161,10 +179,15 @@ def render(m: Metrics, workers: int, journal_bytes: int) -> bytes:
         rows["pointsman_degraded_total"].append(f"{_labels(route=route, rung=rung)} {count}")
     _counters(rows["pointsman_feedback_total"], "source", m.feedback)
     _counters(rows["pointsman_refused_total"], "code", m.refused)
+    _counters(rows["pointsman_shed_total"], "priority", m.shed)
     _counters(rows["pointsman_attempts_total"], "route", m.attempts)
     _counters(rows["pointsman_unpriced_total"], "deployment", m.unpriced)
     _counters(rows["pointsman_breaker_state"], "deployment", m.breakers)
     _counters(rows["pointsman_plugin_failures_total"], "plugin", m.plugin_failures)
+    _counters(rows["pointsman_silent_answers_total"], "deployment", m.silent)
+    for key, count in sorted(m.alerts.items()):
+        deployment, what = key.split("\x1f")
+        rows["pointsman_alerts_total"].append(f"{_labels(deployment=deployment, alert=what)} {count}")
     _counters(rows["pointsman_config_workers"], "version", m.config)
     for deployment, (given, made) in sorted(m.tokens.items()):
         rows["pointsman_tokens_total"].append(f"{_labels(deployment=deployment, direction='input')} {given}")
@@ -179,7 +202,10 @@ def render(m: Metrics, workers: int, journal_bytes: int) -> bytes:
     for name, value in (
         ("active_requests", m.active),
         ("open_connections", m.connections),
+        ("pressure", m.pressure),
         ("journal_errors_total", m.journal_errors),
+        ("complaints_lost_total", m.complaints_lost),
+        ("replayed_total", m.replayed),
         ("journal_waiting_bytes", journal_bytes),
         ("workers", workers),
     ):

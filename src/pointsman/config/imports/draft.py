@@ -13,6 +13,7 @@ import msgspec
 from pointsman.config.addresses import is_local
 from pointsman.config.fields import NAME
 
+_PAIR = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")  # of surrogates, as JSON writes them
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./@-]*")
 _WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}  # plain, these are no text to YAML
 _NOT_NAME = re.compile(r"[^A-Za-z0-9._:/@-]+")
@@ -73,10 +74,15 @@ def flow(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(flow, value)) + "]"
     if isinstance(value, str):
-        return value if _PLAIN.fullmatch(value) and value.lower() not in _WORDS else json.dumps(value)
+        return value if _PLAIN.fullmatch(value) and value.lower() not in _WORDS else _quoted(value)
     if isinstance(value, float):
         return repr(value) if "e" not in repr(value) else f"{value:.12f}".rstrip("0")
     return json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    """Return a string as JSON that is YAML too: YAML escapes a character beyond the first 65,536 as one, not as two."""
+    return _PAIR.sub(lambda pair: f"\\U{ord(json.loads(chr(34) + pair[0] + chr(34))):08X}", json.dumps(text))
 
 
 def fresh(stem: str, taken: Iterable[str]) -> str:

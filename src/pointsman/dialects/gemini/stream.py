@@ -142,6 +142,9 @@ class Encoder:
                 self._encode(event, out)
         return b"".join(out)
 
+    def resumed(self, deployment: str) -> None:
+        """Say nothing: this wire has no place for it."""
+
     def _encode(self, event: Event, out: list[bytes]) -> None:
         if isinstance(event, TextDelta):
             said = logprobs_body(event.logprobs) if event.logprobs is not None else None

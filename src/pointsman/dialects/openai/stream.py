@@ -170,9 +170,14 @@ class Encoder:
         self._done = False
         self._set_head(Start("", ""))
 
+    def resumed(self, deployment: str) -> None:
+        """Note that another deployment goes on from here: a member `pointsman` of each later chunk says so."""
+        mark = b'"pointsman":' + encode({"continued_by": deployment}) + b","
+        self._head = self._plain_head.replace(b'"choices":[', mark + b'"choices":[')
+
     def _set_head(self, start: Start) -> None:
         head = {"id": start.id, "object": "chat.completion.chunk", "created": start.created_s, "model": start.model}
-        self._head = b"data: " + encode(head)[:-1] + b',"choices":['
+        self._head = self._plain_head = b"data: " + encode(head)[:-1] + b',"choices":['
 
     def encode(self, events: Iterable[Event]) -> bytes:
         """Return whole SSE events; nothing after the terminal one."""
