@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pointsman.core.cachekey import Caching, caching_of
 from pointsman.core.facts import Ruleset, RulesOf
 from pointsman.core.health import State
 from pointsman.core.policy import Bounds, Deployment, Hedge, Objective, Policy, Route, Rung
@@ -78,6 +79,7 @@ class Options(msgspec.Struct, frozen=True):
     static filter at once."""
 
     route: Route
+    label: str  # name of the route as the operator wrote it
     strategy: Strategy
     options: tuple[Option, ...]
     steps: tuple[Step, ...]
@@ -110,11 +112,7 @@ class Options(msgspec.Struct, frozen=True):
     facts: frozenset[str]  # names that the rules on the way from here look at
     traits: bool  # a decision needs Features.code, .language or .turns
     prefix_tokens: int  # that the route's prompt prefix adds to the input, about
-
-    @property
-    def label(self) -> str:
-        """Return the name of the route as the operator wrote it."""
-        return self.route.hidden or self.route.name
+    cache: Caching | None  # how answers are given again
 
 
 NO_OBJECTIVE = Objective()
@@ -211,6 +209,7 @@ def _options(policy: Policy, route: Route, index: dict[str, int], compiled: tupl
     per_day = route.bounds is not None and route.bounds.nano_per_day is not None
     return Options(
         route=route,
+        label=route.hidden or route.name,
         strategy=strategy,
         options=options,
         steps=tuple(
@@ -258,6 +257,7 @@ def _options(policy: Policy, route: Route, index: dict[str, int], compiled: tupl
         facts=rules.names if rules is not None else frozenset(),
         traits=_asks_quality(route) or strategy.plugin,
         prefix_tokens=ceil(len(route.prompt_prefix.encode()) / BYTES_PER_TOKEN),
+        cache=caching_of(policy, route),
     )
 
 

@@ -22,10 +22,11 @@ class Account:
     """Hold what one key has under way in this worker. `limit` is over all workers; `wanted` is what it has lately had under
     way at most, or would have had (see Gate.sweep)."""
 
-    __slots__ = ("_at", "_cells", "_row", "limit", "under_way", "wanted")
+    __slots__ = ("_at", "_cells", "_row", "limit", "sure", "under_way", "wanted")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.sure = limit  # with fewer under way here, it is not full, whatever the others have
         self.under_way = 0
         self.wanted = 0.0
         self._cells: memoryview | None = None
@@ -35,6 +36,7 @@ class Account:
     def place(self, cells: memoryview | None, row: int, columns: int, column: int) -> None:
         """Write from now on to this row and column of the shared cells."""
         self._cells, self._row, self._at = cells, slice(row * columns, (row + 1) * columns), row * columns + column
+        self.sure = self.limit if cells is None else 0
         if cells is not None:
             cells[self._at] = self.under_way
 

@@ -207,7 +207,9 @@ class Edge(asyncio.Protocol):
         if incoming is None or incoming.close or self.worker.draining:
             self.close()
         elif self._ready:
-            self._answer(self._ready.popleft())
+            following = self._ready.popleft()
+            following.waited = True
+            self._answer(following)
 
     def close(self) -> None:
         """Close once what was written has left."""

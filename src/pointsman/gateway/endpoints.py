@@ -55,7 +55,11 @@ def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
     gate, active, key = worker.gate, len(worker.active), incoming.caller
     assert isinstance(key, Key)
     account, headers = gate.accounts.get(key.name), incoming.headers
-    if active >= gate.free or PRIORITY_HEADER in headers or (account is not None and account.is_full()):
+    if (
+        active >= gate.free
+        or PRIORITY_HEADER in headers
+        or (account is not None and account.under_way >= account.sure and account.is_full())
+    ):
         stopped = _stopped(worker, incoming, key)
         if stopped is not None:
             return refuse(worker, edge, stopped)
@@ -74,6 +78,7 @@ def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
         position, snapshot = first_noted(request, options, snapshot)
         case = options, request, snapshot
     exchange = Exchange(worker, edge, incoming, head, case)
+    exchange.at_ms = at_ms
     session, tags = "", options.route.tags
     if routed is not None:
         exchange.routed, session, tags = routed, routed.session, (*tags, *head.router.tags)
@@ -83,7 +88,9 @@ def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
     # The journal's copy of the snapshot has its states packed already: the same bytes, for much less work.
     packed = options.states_of(worker.live.packed)  # type: ignore[arg-type]
     kept = Snapshot(snapshot.version, snapshot.now_ms, snapshot.seed, packed, snapshot.calm, snapshot.detail)
-    record = Admitted(request, client_id, at_ms, key.who, name, kept, session, tags)
+    record = Admitted(
+        request, client_id, at_ms, (key.name, key.project, key.team, key.organisation), name, kept, session, tags
+    )
     try:
         worker.books.admit(record, exchange)
     except JournalError as error:
@@ -124,7 +131,7 @@ def dry_run(worker: Worker, edge: Edge, incoming: Incoming) -> None:
 def consider(worker: Worker, edge: Edge, incoming: Incoming) -> Considered | None:
     """Read a chat request and gather all that its decision needs; None when it was refused."""
     live, body, key, headers = worker.live, incoming.body, incoming.caller, incoming.headers
-    received_ms = live.clock.now_ms()
+    received_ms = live.clock.now_ms() if incoming.waited else incoming.ready_ms
     assert isinstance(key, Key)
     try:
         head = read_head(body)

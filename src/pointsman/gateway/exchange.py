@@ -50,6 +50,7 @@ class Exchange:
     booked_in = False  # the Admitted record is written
     routed: Routed | None = None  # set when the route asked for more than its candidates
     held: tuple[set[str], int] | None = None  # routes and nano-dollars reserved of their limits of the day
+    at_ms = 0  # when it was let in, in Unix milliseconds
     decided_ms = 0.0
     first_ms = 0.0  # first content towards the client
     due_ms = 0.0  # when the present wait ends
@@ -173,7 +174,8 @@ class Exchange:
         """Give the client a whole reply."""
         if self.rival is not None:
             hedge.won(self, attempt)
-        usage = known_usage(usage, self.request.features.input_tokens, len(body))
+        if usage.source == "unknown":
+            usage = known_usage(usage, self.request.features.input_tokens, len(body))
         now_ms = self.first_ms = attempt.answered_ms
         if self.options.last and keeps_answers(self):
             keep(self, body)

@@ -34,6 +34,7 @@ class Incoming:
 
     body = b""
     ready_ms = 0.0  # when its last byte was there
+    waited = False  # it was not answered at once then
     caller: object | None = None
     generation: object | None = None  # of the keys that the caller was found among
     refused: bytes | None = None

@@ -217,7 +217,8 @@ class Live:
             if deployment < 0:
                 return
         state, group = self.states[deployment], self._group_of[deployment]
-        group.sent()
+        if group.tries < BURST:
+            group.sent()
         if outcome.kind is Kind.OK:
             tallies = self.measured
             tallies.sketches[deployment].add(ttft_ms)

@@ -106,6 +106,7 @@ class Turn:
 
     def _look(self, carry: Carry, refuse: Refuse) -> None:
         edge, incoming = self._edge, self._incoming
+        incoming.waited = True
         work = self.take(carry, refuse)
         if edge.current is incoming:  # not answered within the call
             edge.work = work

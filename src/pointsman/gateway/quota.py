@@ -30,9 +30,8 @@ class QuotaGroup:
         self.tries = max(-BURST, self.tries - 1.0 - PER_REQUEST)  # it will be counted as sent, too
 
     def sent(self) -> None:
-        """Note a send that has ended, which earns a part of a try if it was the first of its request."""
-        if self.tries < BURST:
-            self.tries += PER_REQUEST
+        """Note a send that has ended, which earns a part of a try if it was the first of its request; not beyond BURST."""
+        self.tries += PER_REQUEST
 
 
 class Hedges:

@@ -23,7 +23,8 @@ def settled_of(exchange: Exchange, outcome: Outcome, status: int, now_ms: float,
     ready_ms, request = exchange.incoming.ready_ms, exchange.request
     return Settled(
         request.id,
-        exchange.shell.live.clock.wall_ms(),
+        exchange.at_ms
+        + int(now_ms - request.received_ms),  # of the same clock as the admission, whatever that does now
         exchange.options.label,
         outcome.kind,
         status,

@@ -196,7 +196,8 @@ class Connection(asyncio.Protocol):
             del self._parts[self._whole :]
             self.transport.abort()  # out of step: what it says next would be taken for another call's answer
         elif self._keep:
-            self.resume()  # its client may have been slow; the next one is another
+            if self._paused:
+                self.resume()  # its client was slow; the next one is another
             self.origin.give_back(self)
         else:
             self.transport.close()
