@@ -22,10 +22,18 @@ tests() {
 }
 asked=$#
 
+# The counters are tested against a real Redis: a server of the tests' own, on a free port.
+redis() {
+  command -v redis-server >/dev/null && return
+  [ "$(id -u)" = 0 ] || { echo "install redis-server (Debian: apt-get install redis-server)"; return 1; }
+  apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server
+}
+
 check format ruff format --check .
 check lint ruff check .
 check types mypy
 check layers lint-imports
+check redis redis
 check parallel tests -n 2 -m "not serial and not nightly" "$@"
 check serial tests -m "serial and not nightly" "$@"
 

@@ -38,7 +38,7 @@ def faulty_config(lab: Lab, faults: list[Fault] | tuple[Fault, ...], **limits: A
         for dialect in fault.dialects:
             for stream in fault.streams:
                 name = f"{dialect}-{fault.model(stream)}"
-                deployments[name] = deployment(dialect, fault.model(stream), ttft_ms=TTFT_MS)
+                deployments[name] = deployment(dialect, fault.model(stream), ttft_ms=TTFT_MS, whole_ms=TTFT_MS)
                 routes[f"r-{name}"] = {"candidates": [name, "good"]}
     return small_config(lab, deployments, routes, limits=limits)
 

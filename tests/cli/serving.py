@@ -175,6 +175,8 @@ class Serving:
         self, path: str, method: str = "GET", *, admin: bool = False, timeout_s: float = 20.0, **headers: str
     ) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.admin_port if admin else self.port, timeout=timeout_s)
+        if admin and (self.data / "admin-token").exists():
+            headers = {"authorization": f"Bearer {(self.data / 'admin-token').read_text().strip()}"} | headers
         try:
             connection.request(method, path, headers=headers)
             answer = connection.getresponse()

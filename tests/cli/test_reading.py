@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from pointsman.cli.root import app
 from pointsman.control.pump import Pump
 from pointsman.control.replay import Policies
-from pointsman.core.entry import Record, encode_records
+from pointsman.core.entry import Hit, Record, encode_records
 from pointsman.core.usage import NO_USAGE
 from pointsman.stores.journal import Journal
 from pointsman.stores.sqlite import FILE, SqliteWriter
@@ -135,6 +135,27 @@ def test_a_request_is_found_by_its_id_its_beginning_or_the_clients_id(data: Path
         ("large", 1, 0.7),
         ("mini", 2, 0.3),
     ]
+
+
+def test_a_hit_is_told_with_whose_answer_it_was_and_what_it_saved(tmp_path: Path) -> None:
+    hit = Hit(admitted(0).id, "large", "lab", "large-1", "", 61_000, 120_000)
+    free = settled(1, attempts=(), cache="hit", hit=hit)
+    booked(tmp_path, admitted(0), settled(0, cache="miss"), admitted(1), free)
+    told = "\n".join(lines_of(run("explain", admitted(1).id, "--data", tmp_path)))
+    assert f"Nothing was sent: the answer to {admitted(0).id} was kept, and given again." in told
+    assert re.search(rf"cache +hit: the answer to {admitted(0).id}, 61 s old; \$0.00012 saved", told)
+    assert re.search(r"charge +\$0.00 ", told)
+    table = "\n".join(lines_of(run("usage", "--data", tmp_path, "--since", "2026-01-01", "--by", "cache")))
+    assert re.search(r"hit +1 .*\$0.000120", table) and re.search(r"miss +1 ", table) and "saved" in table
+    assert max(map(len, table.splitlines())) <= 100
+    [first] = [
+        row
+        for row in json.loads(
+            run("usage", "--data", tmp_path, "--since", "2026-01-01", "--by", "cache", "--json").stdout
+        )["groups"]
+        if row["cache"] == "hit"
+    ]
+    assert (first["hits"], first["saved_nano"], first["measured_nano"]) == (1, 120_000, 0)
 
 
 def test_explain_says_when_it_finds_none_or_several(data: Path) -> None:

@@ -53,7 +53,19 @@ BAD: list[tuple[str, list[str]]] = [
     ("deployments: {}\n", [":1:14: deployments: is empty: there is nothing to route to."]),
     ("deployments: [a]\n", [":1:14: deployments: expected a mapping."]),
     ("deployments: {a: 3}\n", [":1:18: deployments.a: expected a mapping."]),
-    (R + "cache: {}\n    candidates: [a]\n", [':4:5: routes.r: "cache" is not in this version.']),
+    (R + "cache: {}\n    candidates: [a]\n", [":4:12: routes.r.cache.ttl: is missing."]),
+    (
+        R + "cache: soon\n    candidates: [a]\n",
+        [':4:12: routes.r.cache: expected a duration: "30s", "15m", "24h", "7d", or a number of seconds.'],
+    ),
+    (
+        R + "cache: {ttl: 1h, scope: world}\n    candidates: [a]\n",
+        [":4:29: routes.r.cache.scope: expected 'key', 'project', 'team' or 'organisation'."],
+    ),
+    (
+        R + "cache: {ttl: 1h, max_bytes: 1}\n    candidates: [a]\n",
+        [":4:33: routes.r.cache.max_bytes: must be at least 65536."],
+    ),
     (
         "deployments: {a: {provider: opnai}}\n",
         [':1:29: deployments.a.provider: unknown provider "opnai". Did you mean "openai"?'],
@@ -289,7 +301,7 @@ def test_no_problem_shows_a_secret() -> None:
 def test_all_problems_are_told_at_once() -> None:
     text = (
         "deployments:\n  a: {provider: opnai, contxt: 3}\n  b: {provider: openai, context: 0}\n"
-        "routes:\n  r: {candidates: [c], strategy: cheapst, cache: {}}\nkeys: [{name: k, key: short}]\n"
+        "routes:\n  r: {candidates: [c], strategy: cheapst, cahce: 1h}\nkeys: [{name: k, key: short}]\n"
     )
     with pytest.raises(ConfigError) as caught:
         load_text(text, "p.yaml", ENV)

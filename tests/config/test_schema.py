@@ -35,6 +35,7 @@ SECTIONS: dict[str, tuple[str | int, ...]] = {
     "sticky": ("routes", "x", "sticky"),
     "degrade": ("routes", "x", "degrade", 0),
     "keys": ("keys", 0),
+    "quotas": ("quotas", 0),
     "limits": ("limits",),
     "server": ("server",),
     "tls": ("server", "tls"),

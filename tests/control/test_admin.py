@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import re
@@ -11,9 +10,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from admin_asking import TOKEN, Answer
+from admin_asking import ask as ask_as
 from records import admitted, attempt, feedback, policy, settled
 
-from pointsman.control.admin import HEADERS, Admin
+from pointsman.control.admin import Admin
+from pointsman.control.door import HEADERS
 from pointsman.control.html import el, join, table
 from pointsman.control.main import checked_token, hosts_of
 from pointsman.control.period import since_ms
@@ -21,53 +23,18 @@ from pointsman.control.pump import Counts, Pump
 from pointsman.control.replay import Policies
 from pointsman.core.entry import encode_records
 from pointsman.core.policy import Policy
+from pointsman.core.secret import Secret
 from pointsman.observe.metrics import Metrics
 from pointsman.stores.journal import Journal
+from pointsman.stores.private import PrivateError
 from pointsman.stores.sqlite import FILE, SqliteWriter
 
 EVIL = """<script>alert(1)</script>"'><img src=x onerror=alert(1)>{{7*7}}\x1b"""
-TOKEN = "a-token-of-enough-characters"
-
-
-class Answer:
-    def __init__(self, messages: list[dict[str, Any]]) -> None:
-        self.status: int = messages[0]["status"]
-        self.headers = {k.decode().lower(): v.decode() for k, v in messages[0]["headers"]}
-        self.text = b"".join(m.get("body", b"") for m in messages[1:]).decode()
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.text)
 
 
 def ask(app: Any, path: str, method: str = "GET", **headers: str) -> Answer:
-    """Send one request to an ASGI application."""
-    given = {"host": "127.0.0.1:8081"} | headers
-    plain, _, query = path.partition("?")
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": method,
-        "path": plain,
-        "raw_path": plain.encode(),
-        "query_string": query.encode(),
-        "headers": [(k.encode(), v.encode()) for k, v in given.items()],
-        "server": ("127.0.0.1", 8081),
-        "client": ("127.0.0.1", 1),
-        "scheme": "http",
-        "root_path": "",
-    }
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    asyncio.run(app(scope, receive, send))
-    return Answer(sent)
+    """Ask with the token, unless `authorization` says otherwise."""
+    return ask_as(app, path, method, key="" if "authorization" in headers else TOKEN, **headers)
 
 
 def hostile() -> Policy:
@@ -106,9 +73,10 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def app(data: Path) -> Any:
-    return Admin(data, hostile(), Counts(rows=60, lag_bytes=2_000_000)).app("", hosts_of("127.0.0.1"))
+    return Admin(data, hostile(), Counts(rows=60, lag_bytes=2_000_000)).app(TOKEN, hosts_of("127.0.0.1"))
 
 
+OPEN = ("/livez", "/style.css")
 PATHS = (
     "/",
     "/?since=7d",
@@ -201,7 +169,7 @@ def test_errors_say_what_is_wrong(app: Any, path: str, status: int) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_s06_nothing_can_be_changed(app: Any, method: str) -> None:
+def test_s06_what_only_shows_takes_no_other_method(app: Any, method: str) -> None:
     assert all(ask(app, path, method).status in (404, 405) for path in PATHS)
 
 
@@ -211,7 +179,7 @@ def reloading(data: Path, **outcome: Any) -> Any:
     def answer(token: str) -> None:
         (data / "run" / "reload.json").write_text(json.dumps({"answers": ["other", token], "restart": [], **outcome}))
 
-    return Admin(data, hostile(), Counts(), answer).app("", hosts_of("127.0.0.1"))
+    return Admin(data, hostile(), Counts(), answer).app(TOKEN, hosts_of("127.0.0.1"))
 
 
 def test_a_reload_tells_what_came_of_it(data: Path) -> None:
@@ -232,16 +200,15 @@ def test_a_reload_without_an_outcome_ends(app: Any, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("header", ["origin", "sec-fetch-site"])
-@pytest.mark.parametrize("token", ["", TOKEN])
-def test_s06_a_web_page_cannot_ask_for_a_reload(data: Path, header: str, token: str) -> None:
+def test_s06_a_web_page_cannot_ask_for_a_reload(data: Path, header: str) -> None:
     asked: list[str] = []
-    app = Admin(data, policy(), Counts(), asked.append).app(token, hosts_of("127.0.0.1"))
+    app = Admin(data, policy(), Counts(), asked.append).app(TOKEN, hosts_of("127.0.0.1"))
     answer = ask(app, "/v1/config/reload", "POST", authorization=f"Bearer {TOKEN}", **{header: "null"})
     assert answer.status == 403 and answer.json["error"]["code"] == "forbidden_origin" and asked == []
 
 
 def test_f83_without_a_ledger_the_page_still_comes(tmp_path: Path) -> None:
-    app = Admin(tmp_path, policy(), Counts()).app("", hosts_of("127.0.0.1"))
+    app = Admin(tmp_path, policy(), Counts()).app(TOKEN, hosts_of("127.0.0.1"))
     assert "not there yet" in ask(app, "/").text
     assert ask(app, "/v1/usage").status == 503
     assert ask(app, "/metrics").status == 200
@@ -249,33 +216,54 @@ def test_f83_without_a_ledger_the_page_still_comes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8081", "localhost", "[::1]:8081", "LOCALHOST:1"])
 def test_s06_without_a_token_the_machines_own_names_are_served(app: Any, host: str) -> None:
-    assert ask(app, "/", host=host).status == 200
+    for path in PATHS:
+        status = 200 if path in OPEN or path == "/metrics" else 401
+        assert ask(app, path, host=host, authorization="").status == status
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.evil:8081", "[", "a b"])
 def test_s06_without_a_token_no_other_name_is_served(app: Any, host: str) -> None:
     for path in PATHS:
-        answer = ask(app, path, host=host)
-        assert answer.status == (200 if path == "/livez" else 403)
+        answer = ask(app, path, host=host, authorization="")
+        assert answer.status == (200 if path in OPEN else 403)
 
 
 def test_s06_a_token_is_asked_for_everywhere_but_livez(data: Path) -> None:
     app = Admin(data, policy(), Counts()).app(TOKEN, hosts_of("0.0.0.0"))
     basic = base64.b64encode(f"me:{TOKEN}".encode()).decode()
-    for path in PATHS:
-        for given in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic !"}, {"authorization": TOKEN}):
-            answer = ask(app, path, host="router.example", **given)
-            assert answer.status == (200 if path == "/livez" else 401)
-            assert path == "/livez" or "www-authenticate" in answer.headers
+    for number, path in enumerate(PATHS):
+        for given in ("", "Bearer wrong", "Basic !", TOKEN, "Bearer", "Bearer "):
+            answer = ask(app, path, host="127.0.0.1", authorization=given, client=f"10.0.0.{number}")
+            assert answer.status == (200 if path in OPEN else 401)
+            assert path in OPEN or "www-authenticate" in answer.headers
     for given in (f"Bearer {TOKEN}", f"bearer {TOKEN}", f"Basic {basic}"):
         assert ask(app, "/", host="router.example", authorization=given).status == 200
 
 
-def test_s06_an_open_listener_without_a_token_does_not_start() -> None:
-    assert checked_token("127.0.0.1", "") == "" and checked_token("0.0.0.0", TOKEN) == TOKEN
-    for host, token in (("0.0.0.0", ""), ("::", ""), ("router.example", ""), ("127.0.0.1", "short")):
+def test_s06_the_config_may_name_another_token(data: Path) -> None:
+    made = policy()
+    admin = Admin(data, made, Counts())
+    app = admin.app(TOKEN, hosts_of("127.0.0.1"))
+    listener = msgspec.structs.replace(made.listener, admin_token=Secret("another-token-of-the-config"))
+    admin.policy = msgspec.structs.replace(made, listener=listener)
+    assert ask(app, "/").status == 401
+    assert ask(app, "/", authorization="Bearer another-token-of-the-config").status == 200
+
+
+def test_s06_an_open_listener_without_a_token_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POINTSMAN_ADMIN_TOKEN", raising=False)
+    for host in ("0.0.0.0", "::", "router.example"):
         with pytest.raises(SystemExit):
-            checked_token(host, token)
+            checked_token(host, tmp_path, policy())
+    assert list(tmp_path.iterdir()) == []
+    made = checked_token("127.0.0.1", tmp_path, policy())
+    assert len(made) >= 43 and checked_token("0.0.0.0", tmp_path, policy()) == made
+    assert (tmp_path / "admin-token").stat().st_mode & 0o777 == 0o600
+    monkeypatch.setenv("POINTSMAN_ADMIN_TOKEN", TOKEN)
+    assert checked_token("0.0.0.0", tmp_path, policy()) == TOKEN
+    monkeypatch.setenv("POINTSMAN_ADMIN_TOKEN", "short")
+    with pytest.raises(PrivateError):
+        checked_token("127.0.0.1", tmp_path, policy())
 
 
 def test_i24_no_credential_reaches_a_page(app: Any) -> None:

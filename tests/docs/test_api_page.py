@@ -93,7 +93,12 @@ def sent(router: Router, lab: Lab, start_router: Callable[..., Router]) -> set[s
     declared = small_config(lab, {"a": going_on}, {"r": {"candidates": ["a"], "continuation": True}})
     twice = start_router(declared)
     answers += [ask(twice, "r", "idempotency-key: one", stream=True) for _ in range(2)]
-    assert [answer.status for answer in answers] == [200, 200, 400, 404, 200, 200, 401, 405, 200, 503, 200, 200, 200]
+    quotas = [{"key": "dev", "requests": "1/d", "tokens": "9k/d", "degrade": "r"}]
+    counted = start_router(
+        small_config(lab, {"a": deployment("openai", "m")}, {"r": {"candidates": ["a"]}}, quotas=quotas)
+    )
+    answers += [ask(counted, "a") for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 200, 400, 404, 200, 200, 401, 405, 200, 503, *[200] * 5]
     return {name for answer in answers for name in answer.headers}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from code_index import SRC
 from doc_pages import blocks, page, rows, section, words
 
+from pointsman.control.replies import CODES
 from pointsman.core.outcome import CLASSES, Blame
 from pointsman.gateway.answers import error_body, error_type
 
@@ -78,12 +79,16 @@ def test_every_failure_class_is_told_and_no_other() -> None:
 
 
 def test_every_error_of_the_admin_listener_is_told_and_no_other() -> None:
-    found: set[str] = set()
-    for node in ast.walk(ast.parse((SRC / "control" / "admin.py").read_text())):
-        if isinstance(node, ast.Call) and _name(node.func) in {"_error", "_told"}:
-            said = [part.value for part in ast.walk(node.args[-1]) if isinstance(part, ast.Constant)]
-            found |= {value for value in said if isinstance(value, str) and _CODE.fullmatch(value)}
-    assert {words(row[1])[0] for row in rows(section(ERRORS, "Admin listener"))} == found
+    listed = {words(row[1])[0]: int(row[0]) for row in rows(section(ERRORS, "Admin listener"))}
+    assert listed == CODES
+    said = {
+        node.args[0].value
+        for file in (SRC / "control").glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and _name(node.func) in {"error_reply", "Refusal"}
+        if isinstance(node.args[0], ast.Constant)
+    }
+    assert said <= set(CODES)
 
 
 def test_the_example_has_the_members_of_an_error() -> None:

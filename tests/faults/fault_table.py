@@ -80,15 +80,8 @@ ALSO = {
 }
 
 # Why a fault has no test.
-_BUDGETS = "not yet: exact budgets over several workers come with the stores"
 REASONS = {
     9: "HTTP/1.1 only towards providers",
-    76: _BUDGETS,
-    84: "not yet: there is no Redis store",
-    87: _BUDGETS,
-    92: "not yet: there is no response cache; what the ladder keeps has tests of its own",
-    93: _BUDGETS + "; the simulation checks that none are left at rest",
-    109: "not yet: there is no response cache to fly single for",
     110: "not yet: addresses come from the operator's config only",
     112: "not yet: no fact of a request selects a tenant or a budget",
 }

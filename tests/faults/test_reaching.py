@@ -22,7 +22,13 @@ NOT_FOUND = b'{"error":{"message":"no such model","type":"invalid_request_error"
 
 def pair(lab: Lab, url: str, route: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     """Return a config whose route `pair` tries a provider at `url` first, then a good one."""
-    odd = {"provider": "odd", "model": "up-1", "price": {"input": 1, "output": 2}, "ttft_ms": TTFT_MS}
+    odd = {
+        "provider": "odd",
+        "model": "up-1",
+        "price": {"input": 1, "output": 2},
+        "ttft_ms": TTFT_MS,
+        "whole_ms": TTFT_MS,
+    }
     return small_config(
         lab,
         {"odd": odd, "good": deployment("openai", "m")},
@@ -83,7 +89,11 @@ def test_f11_an_upload_that_stalls_is_given_up_in_time(
         config = pair(lab, f"http://127.0.0.1:{deaf.getsockname()[1]}/v1", limits={"body_bytes": 64 * MIB})
         url = {"dialect": "openai", "base_url": large.url, "api_key": "sk-large-0123456789"}
         config["providers"]["large"] = url
-        config["deployments"]["good"] = config["deployments"]["odd"] | {"provider": "large", "ttft_ms": 10_000}
+        config["deployments"]["good"] = config["deployments"]["odd"] | {
+            "provider": "large",
+            "ttft_ms": 10_000,
+            "whole_ms": 10_000,
+        }
         for name in ("odd", "good"):
             config["deployments"][name] |= {"context": 100_000_000}
         router = start_router(config)

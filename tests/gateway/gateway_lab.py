@@ -123,7 +123,7 @@ def router_config(lab: Lab, **more: Any) -> dict[str, Any]:
         for fault in FAULTS:
             for stream in fault.streams if dialect in fault.dialects else ():
                 model = fault.model(stream)
-                deployments[f"{dialect}-{model}"] = deployment(dialect, model, ttft_ms=TTFT_MS)
+                deployments[f"{dialect}-{model}"] = deployment(dialect, model, ttft_ms=TTFT_MS, whole_ms=TTFT_MS)
                 routes[f"{dialect}/{model}"] = {"candidates": [f"{dialect}-{model}", "openai-m"]}
         for name in (*ODD, *(f"cut-{cut}" for _, cut, _, _ in CUTS)):
             deployments[f"{dialect}-{name}"] = deployment(dialect, name)

@@ -31,7 +31,7 @@ def setup(lab: Lab, capture: Capture, **limits: Any) -> dict[str, Any]:
         {"bad": bad, "good": deployment("openai", "m"), "slow": deployment("openai", "slow")},
         {
             "r": {"candidates": ["bad", "good"]},
-            "slow-r": {"candidates": ["slow", "good"], "timeouts": {"ttft_ms": 200}},
+            "slow-r": {"candidates": ["slow", "good"], "timeouts": {"ttft_ms": 200, "whole_ms": 200}},
         },
         providers={"bad": {"dialect": "openai", "base_url": capture.url, "api_key": "sk-bad-0001"}},
         limits=LIMITS | limits,

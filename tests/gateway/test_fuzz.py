@@ -56,7 +56,13 @@ def noisy() -> Iterator[Capture]:
 def hardy(noisy: Capture, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
     folder: Path = tmp_path_factory.mktemp("hardy")
     config = capture_config(noisy) | {
-        "routes": {"once": {"candidates": ["cap"], "attempts": 1, "timeouts": {"idle_ms": 300, "ttft_ms": 300}}},
+        "routes": {
+            "once": {
+                "candidates": ["cap"],
+                "attempts": 1,
+                "timeouts": {"idle_ms": 300, "ttft_ms": 300, "whole_ms": 300},
+            }
+        },
         "limits": {"breaker_failures": 100_000, "breaker_min_requests": 100_000, "header_ms": 500, "body_ms": 500},
     }
     with Router(config, folder) as running:
@@ -149,7 +155,13 @@ def test_i17_i18_noise_of_another_wire_never_becomes_a_wrong_answer(
     noisy: Capture, tmp_path: Path, dialect: str, stream: bool
 ) -> None:
     config = capture_config(noisy, dialect=dialect) | {
-        "routes": {"once": {"candidates": ["cap"], "attempts": 1, "timeouts": {"idle_ms": 300, "ttft_ms": 300}}},
+        "routes": {
+            "once": {
+                "candidates": ["cap"],
+                "attempts": 1,
+                "timeouts": {"idle_ms": 300, "ttft_ms": 300, "whole_ms": 300},
+            }
+        },
         "limits": {"breaker_failures": 100_000, "breaker_min_requests": 100_000},
     }
     good = FOREIGN[dialect][stream]

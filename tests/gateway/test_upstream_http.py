@@ -31,7 +31,13 @@ def odd() -> Iterator[Capture]:
 def near(odd: Capture, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
     """A router whose one deployment is the odd upstream; nothing ejects it."""
     config = capture_config(odd) | {
-        "routes": {"once": {"candidates": ["cap"], "attempts": 1, "timeouts": {"idle_ms": 400, "ttft_ms": 600}}},
+        "routes": {
+            "once": {
+                "candidates": ["cap"],
+                "attempts": 1,
+                "timeouts": {"idle_ms": 400, "ttft_ms": 600, "whole_ms": 600},
+            }
+        },
         "limits": {"breaker_failures": 100_000, "breaker_min_requests": 100_000, "reply_bytes": 4 * MIB},
     }
     with Router(config, tmp_path_factory.mktemp("odd")) as running:

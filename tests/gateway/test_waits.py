@@ -70,7 +70,7 @@ def test_adaptive_waits_follow_what_was_measured_while_others_are_left(own_lab: 
     routes = {"r": {"candidates": ["first", "second"], "timeouts": {"adaptive": True, "ttft_ms": 20_000}}}
     router = start_router(small_config(own_lab, deployments, routes))
     for _ in range(25):
-        assert ask(router, "r").headers["x-pointsman-deployment"] == "first"
+        assert ask(router, "r", stream=True).headers["x-pointsman-deployment"] == "first"
 
     def sampled() -> bool:
         rows = {row["deployment"]: row for row in fetch(router, "/v1/health/deployments").json["deployments"]}
@@ -78,7 +78,28 @@ def test_adaptive_waits_follow_what_was_measured_while_others_are_left(own_lab: 
 
     until(sampled)
     own_lab.script([{"match": {"provider": "openai"}, "at": "headers", "do": "delay", "ms": 5_000}])
-    answer = ask(router, "r")  # four times some milliseconds is less than the least, two seconds
+    answer = ask(router, "r", stream=True)  # four times some milliseconds is less than the least, two seconds
     assert answer.status == 200 and answer.headers["x-pointsman-deployment"] == "second"
     first, _ = router.settled(answer.id).attempts
     assert first.outcome == "timeout" and 1_900 <= first.ended_ms - first.started_ms < 2_400
+
+
+def test_an_answer_in_one_piece_may_take_as_long_as_it_is(own_lab: Lab, start_router: StartRouter) -> None:
+    """A provider sends nothing of it before its last token is there: the wait for the first content is not its measure."""
+    deployments = {"first": deployment("openai", "m", ttft_ms=200), "second": deployment("anthropic", "m")}
+    router = start_router(small_config(own_lab, deployments, {"r": {"candidates": ["first", "second"]}}))
+    own_lab.script([{"match": {"provider": "openai"}, "at": "headers", "do": "delay", "ms": 600}])
+    assert ask(router, "r").headers["x-pointsman-deployment"] == "first"
+    assert ask(router, "r", stream=True).headers["x-pointsman-deployment"] == "second"
+
+
+def test_f34_a_silent_provider_is_given_up_after_the_time_for_a_whole_answer(
+    own_lab: Lab, start_router: StartRouter
+) -> None:
+    deployments = {"first": deployment("openai", "m", whole_ms=300), "second": deployment("anthropic", "m")}
+    router = start_router(small_config(own_lab, deployments, {"r": {"candidates": ["first", "second"]}}))
+    own_lab.script([{"match": {"provider": "openai"}, "at": "headers", "do": "stall"}])
+    answer = ask(router, "r")
+    assert answer.headers["x-pointsman-deployment"] == "second"
+    first, _ = router.settled(answer.id).attempts
+    assert first.outcome == "timeout" and 290 <= first.ended_ms - first.started_ms < 600

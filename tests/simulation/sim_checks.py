@@ -320,6 +320,8 @@ def _decision(world: SimWorld, case: Case) -> Iterator[str]:
     if decided.decision.order and reasons and reasons[decided.decision.order[0]]:
         yield f"I16: {reasons[decided.decision.order[0]]} was asked first"
     for reason, state in zip(reasons, snapshot.states, strict=False):
+        if _route_of(world, case).bounds is not None:
+            break  # what is left may cost too much, or be too slow
         if not decided.decision.order and reason in HEALTH_REASONS and is_last_resort(state, snapshot.now_ms):
             yield "I15: nobody was asked, and one answers most requests"
     if case.settled is None:
@@ -385,21 +387,22 @@ def _truth(world: SimWorld, case: Case, served: list[Served]) -> Iterator[str]:
         return
     if (settled.outcome == Kind.OK) is not complete:
         yield f"I18: booked as {settled.outcome}, told as {'complete' if complete else 'not complete'}"
-    if _route_of(world, case).continuation and len(served) > 1:
+    said = [one for one in served if one.text is not None]
+    if not said or any(EXTRA_TEXT & set(one.faults) for one in said):
+        return
+    route = _route_of(world, case)
+    world.hit["hedge"] += any(row.outcome == Kind.CANCELLED for row in settled.attempts)
+    if route.continuation and len(said) > 1:
         world.hit["continuation"] += b"continued_by" in response.body
-        if complete and not any(text.endswith((one.text or "").lstrip()) for one in served):
+        if complete and not any(text.endswith((one.text or "").lstrip()) for one in said):
             yield f"I18: complete, but {text[-60:]!r} is not the end of any answer"
         return
-    hedged = any(row.outcome == Kind.CANCELLED for row in settled.attempts)
-    world.hit["hedge"] += hedged
-    last = served[-1] if served else None
-    if _route_of(world, case).hedge is not None:  # who was asked last need not be who answered
-        last = next((one for one in served if one.text == text), last)
-    if last is None or last.text is None or EXTRA_TEXT & set(last.faults):
-        return
-    if complete and text != last.text:
-        yield f"I18: complete, but {text[-60:]!r} is not {last.text[-60:]!r}"
-    elif not last.text.startswith(text):
+    # Who was asked last need not be who answered: of a hedge, or when an answer that says nothing is passed on after all.
+    any_of_them = route.hedge is not None or any(row.outcome == Kind.SILENT for row in settled.attempts)
+    answers = [one.text or "" for one in (said if any_of_them else said[-1:])]
+    if complete and text not in answers:
+        yield f"I18: complete, but {text[-60:]!r} is not {answers[-1][-60:]!r}"
+    elif not complete and not any(one.startswith(text) for one in answers):
         yield f"I18: {text[:60]!r} was never said"
 
 

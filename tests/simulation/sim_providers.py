@@ -125,7 +125,8 @@ class _Listener(Listener):
         super().finished(exchange)
         entry = exchange.entry
         assert entry is not None
-        served = next(s for s in reversed(self.sim.served) if s.id == entry.request_id and s.finished_s is None)
+        asked = (entry.request_id, entry.provider, None)
+        served = next(s for s in reversed(self.sim.served) if (s.id, s.provider, s.finished_s) == asked)
         served.finished_s, served.outcome = self.sim.loop.time(), entry.outcome
         marks = set(entry.fault.split("+"))
         for rule, name in served.__dict__.pop("rules", ()):

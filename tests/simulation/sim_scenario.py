@@ -152,6 +152,7 @@ def _topology(rng: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
                                 "quality": rng.choice((0.3, 0.6, 0.9))}  # fmt: skip
         if rng.random() < 0.1:
             deployments[f"d{i}"]["ttft_ms"] = 900
+            deployments[f"d{i}"]["whole_ms"] = 900
         fast = rng.choice((0, 50, 300))
         speeds[f"m{i}"] = {"ttft_ms": {"p50": fast, "p95": fast * 3}, "tokens_per_s": rng.choice((0, 20, 200)),
                            "output_tokens": {"p50": rng.choice((2, 15, 40)), "p95": 60},
@@ -171,6 +172,7 @@ def _topology(rng: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
               "upstream_idle_per_host": rng.choice((1, 8)),
               "journal_segment_bytes": rng.choice((2048, 16_384, 1 << 26)),
               "stream_buffer_bytes": rng.choice((4096, 262_144))}  # fmt: skip
+    limits["whole_ms"] = limits["ttft_ms"]
     config = {"providers": providers, "deployments": deployments, "routes": routes, "limits": limits,
               "keys": [{"name": "dev", "key": KEY}], "server": {"port": 0, "admin_port": 0}}  # fmt: skip
     return config, speeds

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from records import AT_MS, HOLD_NANO, admitted, attempt, decided, decision, settled
 
-from pointsman.core.entry import FORMAT, Admitted, Settled
+from pointsman.core.entry import FORMAT, Admitted, Hit, Settled
 from pointsman.core.pricing import Price, Rates, nano_of
 from pointsman.core.usage import NO_USAGE, Usage
 from pointsman.stores import sqlite as store
@@ -187,7 +187,9 @@ def test_usage_sums_by_group_and_in_total(path: Path, writer: SqliteWriter) -> N
 @pytest.mark.parametrize("name", GROUPS)
 def test_usage_groups_by_every_name_it_offers(path: Path, writer: SqliteWriter, name: str) -> None:
     record = msgspec.structs.replace(admitted(), session="s-1", tags=("a", "b"))
-    writer.write(batch((record, settled(degraded="smaller"), decided(arm="drafts/new", arm_probability=0.1))))
+    writer.write(
+        batch((record, settled(degraded="smaller", cache="miss"), decided(arm="drafts/new", arm_probability=0.1)))
+    )
     with SqliteReader(path) as reader:
         [row], total = reader.usage(UsageQuery(by=(name,)))
     assert row.requests == total.requests == 1 and row.group != ("",)
@@ -272,6 +274,48 @@ def test_f91_a_migration_cut_off_half_way_starts_again(path: Path, monkeypatch: 
         with pytest.raises(LedgerError):
             SqliteWriter(path)
     assert SqliteWriter(path).write(batch((admitted(), settled()))) == 1
+
+
+def test_f91_a_ledger_of_the_version_before_the_cache_is_brought_up_to_date(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(store.sql, "MIGRATIONS", MIGRATIONS[:3])
+        writer = SqliteWriter(path)
+        old = [name for name in REQUEST_COLUMNS if name not in ("cache", "cached_id", "cached_ms", "saved_nano")]
+        row = dict(zip(REQUEST_COLUMNS, batch((admitted(), settled())).requests[0], strict=True))
+        names, marks = ", ".join(old), ", ".join("?" * len(old))
+        writer._db.execute(f"INSERT INTO requests ({names}) VALUES ({marks})", [row[name] for name in old])
+        writer.close()
+    with pytest.raises(LedgerError, match="`pointsman serve` brings it up to date"):
+        SqliteReader(path)
+    SqliteWriter(path).close()
+    found = row_of(path)
+    assert (found["cache"], found["cached_id"], found["cached_ms"], found["saved_nano"]) == ("", "", None, None)
+    assert found["charge_nano"] == row["charge_nano"]
+
+
+def test_a_hit_is_a_row_without_cost_that_says_what_it_saved(path: Path, writer: SqliteWriter) -> None:
+    hit = Hit("req_1", "large", "lab", "large-1", "large-2026", 12_345, 5_000)
+    free = settled(1, attempts=(), cache="hit", hit=hit)
+    unpriced = settled(2, attempts=(), cache="hit", hit=msgspec.structs.replace(hit, saved_nano=-1))
+    writer.write(batch((admitted(), settled(cache="miss")), (admitted(1), free), (admitted(2), unpriced)))
+    with SqliteReader(path) as reader:
+        rows, total = reader.usage(UsageQuery(by=("cache",)))
+        found = reader.recent(3)[1]
+    assert {row.group: (row.requests, row.hits, row.saved_nano) for row in rows} == {
+        ("hit",): (2, 2, 5_000),
+        ("miss",): (1, 0, 0),
+    }
+    assert (total.requests, total.hits, total.saved_nano) == (3, 2, 5_000)
+    assert (found["charge_nano"], found["charge_state"], found["attempts"], found["input_tokens"]) == (
+        0,
+        "measured",
+        0,
+        0,
+    )
+    assert (found["cached_id"], found["cached_ms"], found["saved_nano"]) == ("req_1", 12_345, 5_000)
+    assert (found["deployment"], found["served_model"]) == ("large", "large-2026")
 
 
 def test_what_is_no_ledger_is_said_to_be_none(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from pointsman.config.document import Document, parse
 from pointsman.config.problem import ConfigError, Place
 
 HIDDEN = "***"
+ADMIN_TOKEN: Place = ("server", "admin_token")
+COUNTERS: Place = ("server", "counters")  # a URL, which holds a password if it has an `@`
 SHORT = (
     8  # a secret shorter than this may be an ordinary word elsewhere in the file, so it is replaced in its place only
 )
@@ -18,8 +20,10 @@ _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # as YAML counts lines
 
 
 def is_secret(path: Place) -> bool:
-    """Tell whether a setting is of a secret kind: `providers.NAME.api_key` or `keys[N].key`."""
-    return len(path) == 3 and (path[0], path[2]) in (("providers", "api_key"), ("keys", "key"))
+    """Tell whether a setting is of a secret kind: `providers.NAME.api_key`, `keys[N].key`, `server.admin_token` or
+    `server.counters`."""
+    named = len(path) == 3 and (path[0], path[2]) in (("providers", "api_key"), ("keys", "key"))
+    return named or path in (ADMIN_TOKEN, COUNTERS)
 
 
 def redacted(text: str) -> tuple[str, bool]:
@@ -61,12 +65,16 @@ def _cut(text: str, start: int, end: int) -> str:
 
 def _literal(document: Document) -> list[tuple[Place, str]]:
     data = document.data
-    providers, keys = data.get("providers"), data.get("keys")
+    providers, keys, server = data.get("providers"), data.get("keys"), data.get("server")
     places: list[tuple[Place, Any]] = []
     if isinstance(providers, dict):
         places += [(("providers", n, "api_key"), p.get("api_key")) for n, p in providers.items() if isinstance(p, dict)]
     if isinstance(keys, list):
         places += [(("keys", n, "key"), k.get("key")) for n, k in enumerate(keys) if isinstance(k, dict)]
+    if isinstance(server, dict):
+        places.append((ADMIN_TOKEN, server.get("admin_token")))
+        counters = server.get("counters")
+        places += [(COUNTERS, counters)] if "@" in str(counters) else []
     plain = [(path, value if isinstance(value, str) else str(value)) for path, value in places if _is_plain(value)]
     return [(path, value) for path, value in plain if value and not _REFERENCE.fullmatch(value)]
 

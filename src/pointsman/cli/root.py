@@ -7,10 +7,14 @@ from typing import Annotated
 import typer
 
 from pointsman import __version__
+from pointsman.cli.admin import admin_app
+from pointsman.cli.audit import audit
 from pointsman.cli.check import check
 from pointsman.cli.config import config_app
 from pointsman.cli.explain import explain
 from pointsman.cli.import_config import import_app
+from pointsman.cli.keys import keys_app
+from pointsman.cli.limits import limits
 from pointsman.cli.mock import mock
 from pointsman.cli.models import models
 from pointsman.cli.policytest import policy_test
@@ -28,9 +32,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, check, route, models, status, usage, explain, tail, mock):
+for command in (serve, check, route, models, status, limits, usage, explain, tail, mock, audit):
     app.command()(command)
 app.command("test")(policy_test)
+app.add_typer(keys_app, name="keys")
+app.add_typer(admin_app, name="admin")
 app.add_typer(config_app, name="config")
 app.add_typer(import_app, name="import")
 

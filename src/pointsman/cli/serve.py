@@ -22,7 +22,7 @@ def serve(
         int | None, typer.Option("--admin-port", min=0, max=65535, help="Port of the status page and the admin API.")
     ] = None,
     admin_host: Annotated[
-        str, typer.Option("--admin-host", help="Beyond loopback it needs POINTSMAN_ADMIN_TOKEN.")
+        str, typer.Option("--admin-host", help="Beyond loopback it needs a token that you chose.")
     ] = "127.0.0.1",
     workers: Annotated[int | None, typer.Option("--workers", min=1, max=256, help="Data-plane processes.")] = None,
     data: Annotated[Path, typer.Option("--data", help="Journal, ledger and state live in this folder.")] = DATA,

@@ -287,7 +287,7 @@ def report(told: dict[str, Any], options: dict[str, Any]) -> list[str]:
         "endpoint": f"{scheme}://{_host(told['host'])}:{told['port']}/v1",
         "routes": "; ".join(routes),
         "keys": _listed(told["keys"]) if told["keys"] else _nobody_needs(told["host"]),
-        "status": f"http://{_host(options['admin_host'])}:{told['admin_port']}/",
+        "status": f"http://{_host(options['admin_host'])}:{told['admin_port']}/ (password: pointsman admin token)",
         "config": f"{told['source']}{found}, version {told['version']}",
         "unpriced": _listed(told["unpriced"]),
         "data": str(options["data"]),

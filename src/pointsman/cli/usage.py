@@ -106,6 +106,8 @@ _COLUMNS = (
     _Column("errors", lambda r: _some(r.errors, count(r.errors))),
     _Column("fail-\nover", lambda r: _some(r.failovers, count(r.failovers)), always=False),
     _Column("de-\ngraded", lambda r: _some(r.degraded, count(r.degraded)), always=False),
+    _Column("hits", lambda r: _some(r.hits, count(r.hits)), always=False),
+    _Column("saved", lambda r: _some(r.hits, money(r.saved_nano)), always=False),
     _Column("ttft in ms\np50 / p95", _ttft),
     _Column("feed-\nback", _feedback, always=False),
 )

@@ -20,8 +20,9 @@ class Limits(Section):
     """Bounds of the data plane. Times are milliseconds, sizes bytes."""
 
     connect_ms: Milliseconds = setting("Connect and TLS handshake with a provider.", _D.connect_ms)
-    ttft_ms: Milliseconds = setting("Wait for the first content of an attempt.", _D.ttft_ms)
+    ttft_ms: Milliseconds = setting("Wait for the first content of a streamed attempt.", _D.ttft_ms)
     ttft_reasoning_ms: Milliseconds = setting("The same, for models that think.", _D.ttft_reasoning_ms)
+    whole_ms: Milliseconds = setting("Wait for an answer that comes in one piece.", _D.whole_ms)
     idle_ms: Milliseconds = setting("Wait between two pieces of a stream.", _D.idle_ms)
     total_ms: Milliseconds = setting("Deadline of a request whose client gave none.", _D.total_ms)
     write_stall_ms: Milliseconds = setting("Wait for a client that does not read.", _D.write_stall_ms)

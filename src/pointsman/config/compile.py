@@ -12,6 +12,7 @@ from pointsman.config.build import Build
 from pointsman.config.demands import check_demands
 from pointsman.config.deployments import compile_deployment, wanted
 from pointsman.config.providers import compile_provider
+from pointsman.config.quotas import Known, compile_quotas
 from pointsman.config.routes import implicit_routes, warn_of_routes
 from pointsman.config.rules import check_cycles, compile_routes
 from pointsman.config.server import compile_keys, compile_listener
@@ -36,6 +37,7 @@ def compile(build: Build, config: schema.Config, cache_dir: Path | None = None) 
     check_cycles(build, routes, made.spots)
     check_demands(build, routes, made.spots, {one.name: one for one in deployments})
     keys = compile_keys(build, config, usable)
+    quotas = compile_quotas(build, config, Known(usable, deployments, keys))
     if not build.problems:
         warn_of_routes(build, routes, made.spots, deployments)
     policy = Policy(
@@ -45,6 +47,7 @@ def compile(build: Build, config: schema.Config, cache_dir: Path | None = None) 
         deployments=deployments,
         routes=routes,
         keys=keys,
+        quotas=quotas,
         limits=Limits(**config.limits.model_dump()),
         listener=compile_listener(build, config),
     )

@@ -45,6 +45,7 @@ def compile_deployment(build: Build, config: schema.Config, name: str, found: ca
         facts=facts,
         region=given.region or "",
         ttft_ms=given.ttft_ms,
+        whole_ms=given.whole_ms,
         quality=found.quality if given.quality is None else _by_category(given.quality),
         concurrency=given.concurrency,
     )

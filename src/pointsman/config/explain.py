@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pointsman.config.document import Document
 from pointsman.config.problem import Place, Problem, dotted, nearest, short
-from pointsman.config.schema import LATER, Config
+from pointsman.config.schema import Config
 
 Context = Mapping[str, Any]
 
@@ -32,6 +32,7 @@ _MESSAGES: dict[str, Callable[[Context], str]] = {
     "duration": lambda _: 'expected a duration: "30s", "15m", "24h", "7d", or a number of seconds.',
     "duration_range": lambda _: "must be 1 second to 30 days.",
     "time_of_day": lambda _: 'expected a time of day in quotes, "HH:MM".',
+    "quota_amount": lambda _: 'expected an amount and a period: "60/m", "100k/minute", "10/d", "9.50/month".',
     "less_than_equal": lambda context: f"must be at most {context['le']:g}.",
     "string_too_short": lambda _: "is empty.",
     "string_too_long": lambda context: f"is longer than {context['max_length']} characters.",
@@ -83,9 +84,6 @@ def _at(data: Any, path: Place) -> Any:
 def _unknown(path: Place, document: Document) -> Problem:
     line, column = document.mark(path, key=True)
     name = str(path[-1])
-    if len(path) == 3 and path[0] == "routes" and name in LATER["route"]:
-        message = f'"{name}" is not in this version.'
-        return Problem(document.file, line, column, dotted(path[:-1]), message)
     message = f'unknown setting "{short(name)}".'
     return Problem(document.file, line, column, dotted(path[:-1]), message, nearest(name, settings_at(path[:-1])))
 

@@ -24,7 +24,7 @@ from pointsman.config.fields import (
     mapping_or,
     setting,
 )
-from pointsman.core.policy import Unit
+from pointsman.core.policy import Pace, Scope, Unit
 
 Demand = Literal["ttft_ms_p95", "usd_per_request", "quality_floor", "usd_per_day"]
 Ending = Literal[
@@ -46,9 +46,10 @@ Weight = Annotated[Number, Field(ge=0, le=1_000_000)]
 class Timeouts(Section):
     """Waits of a route; what is left out is taken from `limits`."""
 
-    ttft_ms: Milliseconds | None = setting("Wait for the first content of an attempt.")
+    ttft_ms: Milliseconds | None = setting("Wait for the first content of a streamed attempt.")
+    whole_ms: Milliseconds | None = setting("Wait for an answer of an attempt that comes in one piece.")
     adaptive: Truth | None = setting(
-        "Wait for the first content no longer than four times the measured 95th percentile, while others are left."
+        "Of streams: wait for the first content no longer than four times the measured 95th percentile, while others are left."
     )
     idle_ms: Milliseconds | None = setting("Wait between two pieces of a stream.")
     total_ms: Milliseconds | None = setting("Wait for the whole answer, over all attempts.")
@@ -86,6 +87,17 @@ class Hedge(Section):
 
     after_ms: Milliseconds | None = setting("After so long. Default: the deployment's own 95th percentile.")
     share: Annotated[Number, Field(gt=0, le=0.05)] = setting("Most hedges, as a share of the requests.", 0.05)
+
+
+class Cache(Section):
+    """How whole answers are given again to requests that are alike."""
+
+    ttl: Duration = Field(description="How long an answer is given again.")
+    scope: Scope = setting("Who shares answers; keys without it share with none.", "project")
+    max_bytes: Annotated[Whole, Field(ge=65_536, le=1 << 40)] = setting(
+        "Bytes of answers kept of one such sharer, in memory and on disk.", 64 * 1024 * 1024
+    )
+    pace: Pace = setting("How a stream is given again: at_once, or with the pauses it had.", "at_once")
 
 
 class Cached(Section):
@@ -141,6 +153,7 @@ class Settings(Section):
     attempts: Annotated[Whole, Field(ge=1, le=5)] | None = setting("Most sends for one request.")
     hedge: HedgeWays | None = setting("Send a second attempt beside one that is slow to begin: p95 or a mapping.")
     continuation: Truth | None = setting("Let another deployment go on with a stream that broke off; needs `prefill`.")
+    cache: CacheWays | None = setting("Give whole answers again to requests that are alike: how long, or a mapping.")
     unpriced: Literal["allow", "deny"] | None = setting(
         "Whether deployments without a price may answer. Default: allow."
     )
@@ -180,6 +193,10 @@ class Route(Settings):
 HedgeWays = Annotated[
     Annotated[Literal["p95"], Tag("name")] | Annotated[Hedge, Tag("mapping")],
     Discriminator(mapping_or("name")),
+]
+CacheWays = Annotated[
+    Annotated[Duration, Tag("duration")] | Annotated[Cache, Tag("mapping")],
+    Discriminator(mapping_or("duration")),
 ]
 StickyWays = Annotated[
     Annotated[Literal["session", "conversation"], Tag("name")] | Annotated[Sticky, Tag("mapping")],

@@ -15,7 +15,7 @@ from pointsman.config.endings import compile_endings, named_in
 from pointsman.config.fields import NAME
 from pointsman.config.ladder import compile_ladder
 from pointsman.config.problem import Place
-from pointsman.core.policy import Bounds, Deployment, Hedge, Objective, Route, Sticky
+from pointsman.core.policy import Bounds, Cache, Deployment, Hedge, Objective, Route, Sticky
 from pointsman.strategies.plugins import checked_strategy
 
 # Member of a body that `params` may not set -> why.
@@ -47,6 +47,7 @@ def compile_settings(build: Build, name: str, given: route_schema.Settings, spot
         weights=tuple(weights) if weighted or strategy == "weighted" else (),
         attempts=given.attempts,
         ttft_ms=waits.ttft_ms,
+        whole_ms=waits.whole_ms,
         idle_ms=waits.idle_ms,
         total_ms=waits.total_ms,
         adaptive=waits.adaptive or False,
@@ -64,6 +65,7 @@ def compile_settings(build: Build, name: str, given: route_schema.Settings, spot
         prompt_prefix=given.prompt_prefix or "",
         max_output_tokens=given.max_output,
         tags=tuple(given.tags or ()),
+        cache=_cache(given.cache),
     )
 
 
@@ -174,6 +176,13 @@ def _sticky(given: Literal["session", "conversation"] | route_schema.Sticky | No
         return None
     wanted = given if isinstance(given, route_schema.Sticky) else route_schema.Sticky(by=given)
     return Sticky(by=wanted.by, ttl_s=wanted.ttl)
+
+
+def _cache(given: float | route_schema.Cache | None) -> Cache | None:
+    if given is None:
+        return None
+    wanted = given if isinstance(given, route_schema.Cache) else route_schema.Cache(ttl=given)
+    return Cache(ttl_s=wanted.ttl, scope=wanted.scope, max_bytes=wanted.max_bytes, pace=wanted.pace)
 
 
 def _hedge(build: Build, given: route_schema.Settings, spot: Spot) -> Hedge | None:

@@ -24,6 +24,7 @@ from pointsman.config.fields import (
     number_or,
     setting,
 )
+from pointsman.config.quota_schema import Quota
 from pointsman.config.route_schema import Route
 from pointsman.core.policy import AuthStyle, Modality
 from pointsman.core.priority import Priority
@@ -113,6 +114,7 @@ class Deployment(Section):
     quality: Quality | None = setting("How good it is, 0 to 1: one figure, or one by task category and a default.")
     region: Text | None = setting("Where it runs; a label.")
     ttft_ms: Milliseconds | None = setting("How long to wait for its first content.")
+    whole_ms: Milliseconds | None = setting("How long to wait for an answer that comes in one piece.")
     api_version: ApiVersion | None = setting("Anthropic: the version header for this model.")
     prefill: Literal["last", "prefix", "continue"] | None = setting(
         "How it takes the beginning of an answer to go on from; needed for `continuation`."
@@ -151,9 +153,20 @@ class Server(Section):
     admin_port: Port = setting("Port of the admin API, on loopback. 0: any free one.", 8081)
     workers: Annotated[Whole, Field(ge=1, le=256)] = setting("Worker processes, one event loop each.", 1)
     tls: Tls | None = setting("Serve https. Default: http.")
-    time_zone: Text = setting("Time zone of the facts time.hour and the like; an IANA name.", "UTC")
+    time_zone: Text = setting("Time zone of the facts time.* and of the windows of quotas; an IANA name.", "UTC")
+    counters: SecretText | None = setting(
+        'Where quotas are counted: "file:", "memory:" or "redis://HOST:PORT/DATABASE". Default: file:.'
+    )
+    replicas: Annotated[Whole, Field(ge=1, le=1_000)] = setting("Routers that share the counters.", 1)
     rule_headers: Annotated[list[Name], Field(max_length=32)] = setting(
         "Request headers that rules may look at, in lower case; none with a credential.", []
+    )
+    admin_token: SecretText | None = setting(
+        'The token of the admin listener, at least 16 characters: "${NAME}" or {file: path}. Default: POINTSMAN_ADMIN_TOKEN, '
+        "or one made at the first start, which `pointsman admin token` shows."
+    )
+    require_keys: Truth = setting(
+        "Let nobody in without a key, also while there is none: keys come from the key store.", False
     )
     allow_unauthenticated: Truth = setting(
         "Listen beyond loopback without `keys`: anyone who reaches the port spends your money.", False
@@ -167,12 +180,9 @@ class Config(Section):
     deployments: dict[Name, Deployment] = Field(description="Models at providers, by name.")
     routes: dict[Name, Route] = setting("Names that clients may write in `model`.", {})
     keys: Annotated[list[Key], Field(max_length=10_000)] = setting("Client keys.", [])
+    quotas: Annotated[list[Quota], Field(max_length=1_000)] = setting("What callers may use: limits and budgets.", [])
     limits: Limits = setting("Bounds of the data plane.", Limits())
     server: Server = setting("Where to listen.", Server())
-
-
-# Settings of the design that a later version brings: refused by name rather than as a typing error.
-LATER = {"route": ("cache",)}
 
 
 def json_schema() -> dict[str, Any]:

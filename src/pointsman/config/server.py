@@ -10,9 +10,11 @@ from pointsman.config import schema
 from pointsman.config.addresses import is_loopback
 from pointsman.config.build import Build
 from pointsman.config.providers import CREDENTIAL_HEADERS
+from pointsman.config.quotas import compile_counters
 from pointsman.core.keys import digest
 from pointsman.core.policy import Key, Listener
 from pointsman.core.priority import RANKS
+from pointsman.core.secret import Secret
 
 MIN_KEY_CHARACTERS = 16
 _HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
@@ -70,15 +72,20 @@ def _key(given: schema.Key, mark: bytes) -> Key:
 def compile_listener(build: Build, config: schema.Config) -> Listener:
     """Return the Listener. Beyond loopback it needs keys, or the operator's word that it shall be open."""
     server = config.server
-    has_keys = bool(build.document.data.get("keys"))
+    has_keys = bool(build.document.data.get("keys")) or server.require_keys
     if not has_keys and not server.allow_unauthenticated and not is_loopback(server.host):
         build.problem(
             ("server", "host"),
             "would let anyone who reaches it spend your money: there are no keys.",
             "Add `keys`, listen on 127.0.0.1, or set server.allow_unauthenticated: true.",
         )
+    if server.require_keys and server.allow_unauthenticated:
+        build.problem(("server", "allow_unauthenticated"), "contradicts require_keys.")
     if server.port and server.port == server.admin_port:
         build.problem(("server", "admin_port"), "is the same as port.")
+    token = None if server.admin_token is None else build.secret(("server", "admin_token"), server.admin_token)
+    if token is not None and len(token) < MIN_KEY_CHARACTERS:
+        build.problem(("server", "admin_token"), f"is shorter than {MIN_KEY_CHARACTERS} characters.")
     _check_time_zone(build, server.time_zone)
     _check_rule_headers(build, server.rule_headers)
     cert = build.file(("server", "tls", "cert"), server.tls.cert) if server.tls else ""
@@ -93,6 +100,9 @@ def compile_listener(build: Build, config: schema.Config) -> Listener:
         time_zone=server.time_zone,
         rule_headers=tuple(server.rule_headers),
         insecure_open=not has_keys,
+        admin_token=None if token is None else Secret(token),
+        counters=compile_counters(build, config),
+        replicas=server.replicas,
     )
 
 

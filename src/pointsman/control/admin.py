@@ -1,62 +1,50 @@
-"""Admin: the API and pages of the control process, on their own listener. They show; all one can do is ask the router to
-read its config file again.
+"""Admin: the pages and the API of the control process, on their own listener, behind a Door.
 
-Loopback without a token; with POINTSMAN_ADMIN_TOKEN everything but /livez asks for it (S6), as a bearer token or as the
-password of HTTP basic authentication. Without a token the Host header must name this machine, so that no web page can
-read the pages through a name of its own that resolves here. What a browser sends for a page cannot change anything, with or
-without a token: no page of ours does.
+What is here shows; all one can do is have the config file read again. Who may call is the affair of `control/callers.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hmac
+import os
 import secrets
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import msgspec
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from pointsman import __version__
-from pointsman.control import pages
+from pointsman.control import keystore, openapi, pages
+from pointsman.control.callers import CallersApi
+from pointsman.control.door import Door, Keys
+from pointsman.control.endpoints import Endpoint, Who
 from pointsman.control.explanation import Explanation, explain
 from pointsman.control.html import STYLE
 from pointsman.control.measures import gather, scrape
 from pointsman.control.period import since_ms
 from pointsman.control.pump import Counts
+from pointsman.control.replies import HANDLERS, error_reply, json_reply
 from pointsman.control.reports import group_names, usage_of, usage_report
+from pointsman.core.keys import peppered
 from pointsman.core.policy import Policy
-from pointsman.stores.ledger import LedgerError, LedgerMissing, UsageQuery, UsageRow
+from pointsman.stores.callers import AdminKey, CallersError
+from pointsman.stores.callers_file import STORE
+from pointsman.stores.ledger import GROUPS, LedgerError, LedgerMissing, UsageQuery, UsageRow
+from pointsman.stores.private import PrivateError, pepper_of
 from pointsman.stores.sqlite import FILE, SqliteReader
 from pointsman.stores.versions import Versions, outcome
 
 LIMIT_S = 2.0  # for one question to the ledger
 RECENT = 50  # requests on the status page
 DEFAULT_SINCE = "24h"
-NO_ROW = UsageRow((), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None)
-HEADERS = {
-    "content-security-policy": (
-        "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
-}
-OPEN_PATHS = frozenset({"/livez"})
+NO_ROW = UsageRow((), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None)
 RELOAD_WAIT_S = 20.0  # for the outcome of a reload
 RELOAD_LOOK_S = 0.05
 MOST_VERSIONS = 50  # listed, the newest
@@ -74,21 +62,70 @@ class Admin:
         self._counts = counts
         self._ask = ask
 
-    def app(self, token: str, hosts: frozenset[str]) -> ASGIApp:
-        """Return the application behind its guard. `hosts`: the names it answers to when there is no token."""
-        routes = [
-            Route("/", self.status),
-            Route("/style.css", self.style),
-            Route("/livez", self.livez),
-            Route("/metrics", self.metrics),
-            Route("/v1/config", self.config),
-            Route("/v1/config/reload", self.reload, methods=["POST"]),
-            Route("/v1/usage", self.usage),
-            Route("/v1/decisions/{id}", self.decision),
-            Route("/requests/{id}", self.request),
+    def app(self, token: str, hosts: frozenset[str] | None) -> ASGIApp:
+        """Return the application behind its door. `token`: who has it may do everything, unless the config names another;
+        `hosts`: the names of this machine, None when the listener is open to others."""
+        endpoints = self.endpoints()
+        app = Starlette(routes=[row.route() for row in endpoints], exception_handlers=HANDLERS)  # type: ignore[arg-type]
+        return Door(app, endpoints, Keys(lambda: self._token() or token, self._admin_key), hosts)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return all there is to ask."""
+        return [
+            _raw("/livez", "Say that this process answers.", self.livez, access="open"),
+            _raw("/style.css", "The pages' only asset.", self.style, access="open"),
+            _raw("/metrics", "The metrics of the workers and of the ledger.", self.metrics, access="local"),
+            _raw("/openapi.json", "This document.", self.openapi, access="local"),
+            _raw("/", "The status page.", self.status),
+            _raw("/requests/{id}", "The page that explains one request.", self.request),
+            _raw(
+                "/v1/config", "Which version is served, the last reload, and versions before.", self.config, reply=Json
+            ),
+            _raw(
+                "/v1/config/reload",
+                "Have the config file read again.",
+                self.reload,
+                method="POST",
+                access="admin",
+                reply=Json,
+                codes=("config_not_changed", "reload_unfinished"),
+            ),
+            _raw(
+                "/v1/usage",
+                "Sums by one or two columns.",
+                self.usage,
+                reply=Json,
+                texts={"by": BY, "since": SINCE},
+                codes=("ledger_unavailable",),
+            ),
+            _raw(
+                "/v1/decisions/{id}",
+                "Why a request went where it went.",
+                self.decision,
+                reply=Json,
+                codes=("ledger_unavailable",),
+            ),
+            *CallersApi(self._data, lambda name: any(key.name == name for key in self.policy.keys)).endpoints(),
         ]
-        handlers = {HTTPException: _http_error, LedgerError: _ledger_error, ValueError: _value_error}
-        return Guard(Starlette(routes=routes, exception_handlers=handlers), token, hosts)  # type: ignore[arg-type]
+
+    def count_store_error(self) -> None:
+        """Count a failure of the key store."""
+        self._counts.store_errors += 1
+
+    def _token(self) -> str:
+        token = self.policy.listener.admin_token
+        return "" if token is None else token.reveal()
+
+    def _admin_key(self, text: bytes) -> AdminKey | None:
+        """Return the admin key with this text, asking the store only if there is one."""
+        if not (self._data / STORE).exists():
+            return None
+        with keystore.opened(self._data) as store:
+            return store.admin_key(peppered(pepper_of(self._data, os.environ) or b"", text))
+
+    def openapi(self, request: Request) -> Response:
+        """Return the description of the API."""
+        return json_reply(openapi.document(self.endpoints()))
 
     def livez(self, request: Request) -> Response:
         """Say that this process answers."""
@@ -106,7 +143,7 @@ class Admin:
         """Return which version is served, the outcome of the last reload, and the versions before, newest first."""
         entries = Versions(self._data).entries()[-MOST_VERSIONS:]
         known = {"version": self.policy.version, "source": self.policy.source}
-        return _json({**known, "last": outcome(self._data), "versions": entries[::-1]})
+        return json_reply({**known, "last": outcome(self._data), "versions": entries[::-1]})
 
     async def reload(self, request: Request) -> Response:
         """Have the config file read again, and return what came of it."""
@@ -115,22 +152,32 @@ class Admin:
         while time.monotonic() < until_s:
             found = outcome(self._data)
             if token in found.get("answers", ()):
+                self._note_reload(request.scope["state"]["who"], found)
                 if not found["ok"]:
-                    return _error(409, found["error"], "config_not_changed")
-                return _json({"version": found["version"], "restart": found["restart"]})
+                    return error_reply("config_not_changed", found["error"])
+                return json_reply({"version": found["version"], "restart": found["restart"]})
             await asyncio.sleep(RELOAD_LOOK_S)
-        return _error(503, f"no outcome within {RELOAD_WAIT_S:.0f} s; look at /v1/config", "reload_unfinished")
+        return error_reply("reload_unfinished", f"no outcome within {RELOAD_WAIT_S:.0f} s; look at /v1/config")
+
+    def _note_reload(self, who: Who, found: dict[str, Any]) -> None:
+        """Write who reloaded into the audit log; that it cannot be written does not undo the reload."""
+        told = {"ok": found["ok"], "version": found["version"]}
+        try:
+            with keystore.acting(self._data, who.name) as acting:
+                acting.note("config.reload", found["version"], told)
+        except (CallersError, PrivateError) as error:
+            print(f"pointsman: the audit log has no row of a reload by {who.name}: {error}", file=sys.stderr)
 
     def usage(self, request: Request) -> Response:
         """Return sums by one or two columns: ?by=route,model&since=7d."""
         by = group_names(request.query_params.getlist("by") or ["route"])
         start_ms = _since(request.query_params.get("since", DEFAULT_SINCE))
         with self._reader() as reader:
-            return _json(usage_report(usage_of(reader, UsageQuery(by=by, since_ms=start_ms))))
+            return json_reply(usage_report(usage_of(reader, UsageQuery(by=by, since_ms=start_ms))))
 
     def decision(self, request: Request) -> Response:
         """Return why a request went where it went."""
-        return _json(self._explanation(request))
+        return json_reply(self._explanation(request))
 
     def request(self, request: Request) -> Response:
         """Return the page that explains one request."""
@@ -184,96 +231,15 @@ class Admin:
         return SqliteReader(self._data / FILE, LIMIT_S)
 
 
-class Guard:
-    """Let in whoever may, and put the security headers on every answer."""
-
-    def __init__(self, app: ASGIApp, token: str, hosts: frozenset[str]) -> None:
-        self._app = app
-        self._token = token
-        self._hosts = hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *_HEADERS_RAW]
-            await send(message)
-
-        headers = Headers(scope=scope)
-        refused = None if scope["path"] in OPEN_PATHS else self._refusal(headers)
-        if refused is None and scope["method"] not in ("GET", "HEAD") and any(name in headers for name in _OF_PAGES):
-            refused = _error(403, "this is not taken from web pages", "forbidden_origin")
-        await (refused or self._app)(scope, receive, guarded)
-
-    def _refusal(self, headers: Headers) -> Response | None:
-        if not self._token:
-            return (
-                None
-                if _host(headers.get("host", "")) in self._hosts
-                else _error(403, "this host name is not served here", "forbidden_host")
-            )
-        if hmac.compare_digest(_credential(headers.get("authorization", "")), self._token.encode()):
-            return None
-        refusal = _error(401, "send POINTSMAN_ADMIN_TOKEN as bearer token or as password", "unauthorized")
-        refusal.headers["www-authenticate"] = 'Basic realm="pointsman"'
-        return refusal
+Json = dict[str, Any]
+BY = {"type": "string", "enum": list(GROUPS), "description": "Twice, or two with a comma, for two."}
+SINCE = {"type": "string", "pattern": "^[0-9]{1,6}[smhdw]$", "description": "Or an ISO date or time (UTC)."}
 
 
-_OF_PAGES = ("origin", "sec-fetch-site")  # one of them comes with every request that a page makes to change something
-_HEADERS_RAW = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-
-
-def _host(header: str) -> str:
-    """Return the name in a Host header, without its port; "" when there is none."""
-    try:
-        return urlsplit("//" + header).hostname or ""
-    except ValueError:
-        return ""
-
-
-def _credential(header: str) -> bytes:
-    scheme, _, rest = header.partition(" ")
-    if scheme.lower() == "bearer":
-        return rest.strip().encode()
-    if scheme.lower() == "basic":
-        try:
-            return base64.b64decode(rest, validate=True).partition(b":")[2]
-        except binascii.Error:
-            return b""
-    return b""
+def _raw(path: str, what: str, handler: Callable[..., Any], method: str = "GET", **more: Any) -> Endpoint:
+    """Return a row for a handler that answers by itself; a viewer's, unless it says otherwise."""
+    return Endpoint(path=path, method=method, what=what, handler=handler, raw=True, **{"access": "viewer", **more})
 
 
 def _since(text: str) -> int:
     return since_ms(text, time.time_ns() // 1_000_000)
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
-def _error(status: int, message: str, code: str) -> Response:
-    return _json({"error": {"message": message, "type": "admin_error", "code": code}}, status)
-
-
-def _wants_page(request: Request) -> bool:
-    return request.url.path == "/" or request.url.path.startswith("/requests/")
-
-
-def _told(request: Request, status: int, message: str, code: str) -> Response:
-    if _wants_page(request):
-        return HTMLResponse(pages.message_page(str(status), message), status)
-    return _error(status, message, code)
-
-
-def _http_error(request: Request, error: HTTPException) -> Response:
-    return _told(request, error.status_code, error.detail, "not_found" if error.status_code == 404 else "http_error")
-
-
-def _ledger_error(request: Request, error: LedgerError) -> Response:
-    return _told(request, 503, str(error), "ledger_unavailable")
-
-
-def _value_error(request: Request, error: ValueError) -> Response:
-    return _told(request, 400, str(error), "invalid_request")

@@ -71,7 +71,12 @@ def told(row: dict[str, Any]) -> dict[str, str]:
     served = f"served as {row['served_model']}" if row["served_model"] not in ("", row["model"]) else ""
     times = ("queue", "decide", "connect", "ttft", "total", "overhead")
     state = f" ({row['charge_state']}{price})" if row["charge_nano"] is not None else ""
+    kept = ""
+    if row["cached_id"]:
+        kept = f"hit: the answer to {row['cached_id']}, {(row['cached_ms'] or 0) / 1000:.0f} s old; "
+        kept += f"{dollars(row['saved_nano'], 9)} saved"
     lines = {
+        "cache": kept or row["cache"],
         "charge": f"{dollars(row['charge_nano'], 9)}{state}{hold}",
         "tokens": f"{row['input_tokens']} in{cached}; {row['output_tokens']} out{thought} ({row['usage_source']})",
         "times": " · ".join(f"{name} {milliseconds(row[f'{name}_us'])}" for name in times),

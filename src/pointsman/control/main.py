@@ -28,10 +28,12 @@ from pointsman.config import transport
 from pointsman.config.addresses import is_loopback
 from pointsman.config.transport import Frames
 from pointsman.control.admin import Admin
+from pointsman.control.keeper import LOOK_S, Keeper
 from pointsman.control.pump import Pump
 from pointsman.control.replay import Policies
 from pointsman.core.policy import Policy
 from pointsman.stores.ledger import LedgerError
+from pointsman.stores.private import TOKEN_VARIABLE, PrivateError, admin_token_of
 from pointsman.stores.sqlite import FILE, SqliteWriter
 
 NICE = 19  # the least share of a busy core: the ledger may be late, an answer not
@@ -39,8 +41,6 @@ POLL_S = 0.2  # how soon the pump looks again when it has caught up: each look c
 IDLE_S = 0.5  # how rarely it looks when there is none
 FLUSH_S = 60.0  # for booking at the end; what is left stays in the journal
 LOCK_RETRY_S = 0.5
-TOKEN_VARIABLE = "POINTSMAN_ADMIN_TOKEN"  # noqa: S105  a name, not a secret
-MIN_TOKEN_CHARACTERS = 16
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 MOST_CONNECTIONS = 64
 PIPE_BYTES = 1 << 20  # read from the supervisor at a time
@@ -179,38 +179,54 @@ async def serve(admin: Admin, app: ASGIApp, listener: socket.socket, pump: PumpT
     )
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
+    keeping = asyncio.create_task(_keep_callers(Keeper(data, admin.count_store_error), ending))
     pump.start()
     tell("ready")
     while not ending.is_set() and pump.is_alive():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ending.wait(), 1.0)
     loop.remove_reader(0)
+    ending.set()
     pump.stopping.set()
     server.should_exit = True
     await serving
+    await keeping
     await asyncio.to_thread(pump.join)
 
 
-def hosts_of(host: str) -> frozenset[str]:
-    """Return the names that an admin listener on `host` answers to without a token."""
-    return LOOPBACK_HOSTS | {host.strip("[]").lower()}
+async def _keep_callers(keeper: Keeper, ending: asyncio.Event) -> None:
+    """Look after the key store to the end."""
+    while not ending.is_set():
+        await asyncio.to_thread(keeper.step)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ending.wait(), LOOK_S)
+    keeper.close()
 
 
-def checked_token(host: str, token: str) -> str:
-    """Return the admin token. Raise SystemExit when the listener must not be without one, or it is too short (S6)."""
-    if not token and not is_loopback(host):
+def hosts_of(host: str) -> frozenset[str] | None:
+    """Return the names of this machine for an admin listener on a loopback `host`; None when others reach it."""
+    return LOOPBACK_HOSTS | {host.strip("[]").lower()} if is_loopback(host) else None
+
+
+def checked_token(host: str, data: Path, policy: Policy) -> str:
+    """Return the admin token, made if there is none: never a known one. Raise PrivateError when it cannot be had, SystemExit
+    beyond loopback when nobody chose one: nobody would know that it is open (S6)."""
+    given = policy.listener.admin_token
+    if given is not None:
+        return given.reveal()
+    if not is_loopback(host) and admin_token_of(data, os.environ) is None:
         raise SystemExit(
-            f"pointsman: the admin listener on {host} would be open to anyone: set {TOKEN_VARIABLE}, or listen on 127.0.0.1"
+            f"pointsman: the admin listener on {host} would be open to others: set {TOKEN_VARIABLE} or server.admin_token, "
+            "or listen on 127.0.0.1"
         )
-    if token and len(token) < MIN_TOKEN_CHARACTERS:
-        raise SystemExit(f"pointsman: {TOKEN_VARIABLE} is shorter than {MIN_TOKEN_CHARACTERS} characters")
-    return token
+    return admin_token_of(data, os.environ, make=True) or ""
 
 
-def run(start: Start, policy: Policy, token: str) -> int:
+def run(start: Start, policy: Policy) -> int:
     """Run the control process to its end; return its exit code."""
     data = Path(start.data)
     data.mkdir(parents=True, exist_ok=True)
+    token = checked_token(start.admin_host, data, policy)
     writer = SqliteWriter(data / FILE)
     policies = Policies(writer)
     policies.keep(policy)
@@ -237,12 +253,11 @@ def main() -> None:
             if not more:
                 raise SystemExit("pointsman control: the supervisor went away")
             body += more
-    token = checked_token(start.admin_host, os.environ.get(TOKEN_VARIABLE, ""))
-    sys.exit(run(start, transport.decode(body), token))
+    sys.exit(run(start, transport.decode(body)))
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (OSError, LedgerError) as error:
+    except (OSError, LedgerError, PrivateError) as error:
         sys.exit(f"pointsman control: {error}")

@@ -18,6 +18,7 @@ CONTROL_METRICS: dict[str, tuple[str, str, str]] = {  # name -> kind, meaning, f
     "pointsman_ledger_errors_total": ("counter", "Failures to book, each tried again.", "errors"),
     "pointsman_ledger_lag_bytes": ("gauge", "Journal not yet read by the control process.", "lag_bytes"),
     "pointsman_ledger_open_requests": ("gauge", "Admitted requests that have not ended.", "open_requests"),
+    "pointsman_callers_store_errors_total": ("counter", "Failures to read or publish the key store.", "store_errors"),
     "pointsman_config_reloads_total": ("counter", "Config versions adopted since the start.", "reloads"),
     "pointsman_config_reload_failures_total": ("counter", "Changes of the config that were refused.", "failed"),
     "pointsman_config_last_reload_successful": ("gauge", "1: the last look at the config was a success.", "ok"),

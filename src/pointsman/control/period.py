@@ -22,3 +22,9 @@ def since_ms(text: str, now_ms: int) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0, int(moment.timestamp() * 1000))
+
+
+def until_ms(text: str, now_ms: int) -> int:
+    """Return Unix milliseconds for a length of time from now, or a date or time, as `since_ms` reads them."""
+    length = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip())
+    return now_ms + int(length[1]) * UNITS_MS[length[2]] if length is not None else since_ms(text, now_ms)

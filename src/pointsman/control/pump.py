@@ -43,6 +43,7 @@ class Counts(msgspec.Struct):
     errors: int = 0
     lag_bytes: int = 0  # of journal not yet read
     open_requests: int = 0  # admitted, not yet ended
+    store_errors: int = 0  # of the key store, counted by the Keeper
 
 
 class Open(msgspec.Struct, frozen=True, gc=False):

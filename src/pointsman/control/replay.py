@@ -12,6 +12,7 @@ from pointsman.core.entry import Admitted, decision_of
 from pointsman.core.facts import Facts, Ruleset
 from pointsman.core.options import Options, options_of
 from pointsman.core.policy import Listener, Policy
+from pointsman.core.secret import Secret, secret_from_pipe
 from pointsman.stores.ledger import Decided, Place, Writer
 from pointsman.strategies.plugins import strategies_of
 
@@ -37,7 +38,7 @@ class Policies:
     def keep(self, policy: Policy) -> None:
         """Store what decides in a policy; credentials, client keys and addresses are left out (S7)."""
         bare = msgspec.structs.replace(policy, providers={}, keys=(), listener=Listener())
-        self._ledger.keep_policy(policy.version, msgspec.msgpack.encode(bare))
+        self._ledger.keep_policy(policy.version, msgspec.msgpack.encode(bare, enc_hook=_hidden))
         self._versions.pop(policy.version, None)
 
     def decided(self, admitted: Admitted) -> Decided | None:
@@ -79,11 +80,18 @@ def _rules_of(whens: tuple[str, ...]) -> Ruleset:
         return Ruleset(frozenset(), match)
 
 
+def _hidden(value: object) -> str:
+    """Encode a Secret that a policy has by default as nothing."""
+    if isinstance(value, Secret):
+        return ""
+    raise NotImplementedError(type(value).__name__)
+
+
 def _read(blob: bytes | None) -> Version | None:
     if blob is None:
         return None
     try:
-        policy = msgspec.msgpack.decode(blob, type=Policy)
+        policy = msgspec.msgpack.decode(blob, type=Policy, dec_hook=secret_from_pipe)
     except msgspec.MsgspecError:
         return None
     return Version(

@@ -74,12 +74,13 @@ def _day_used(case: Case) -> float:
 
 
 @lru_cache(maxsize=16)
-def _zone(name: str) -> tzinfo:
+def zone_of(name: str) -> tzinfo:
+    """Return a time zone by its IANA name. Raise ZoneInfoNotFoundError when there is none."""
     return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def _time(case: Case) -> datetime:
-    return datetime.fromtimestamp(case.wall_ms / 1000, _zone(case.time_zone))
+    return datetime.fromtimestamp(case.wall_ms / 1000, zone_of(case.time_zone))
 
 
 def _need(bit: int) -> Callable[[Case], bool]:

@@ -67,6 +67,19 @@ class AttemptRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
     message: str
 
 
+class Hit(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Hold which answer was given again: of what request (our id), by whom it was made, how old it was in milliseconds, and
+    what it had cost in nano-dollars, which is the saving; -1: unpriced."""
+
+    request_id: str
+    deployment: str
+    provider: str
+    model: str
+    served_model: str
+    age_ms: int
+    saved_nano: int
+
+
 class Settled(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="S"):
     """Hold the end of one request. Times are milliseconds from its receipt: decided, first content to the client (0.0:
     none), end; `upstream_ms` of it was spent waiting for providers, the rest is the router's own."""
@@ -83,6 +96,8 @@ class Settled(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="S"):
     ended_ms: float
     upstream_ms: float
     degraded: str = ""  # name of the ladder's rung that answered; "": none did
+    cache: str = ""  # of a route that keeps answers: hit, miss, refresh or off; "": it keeps none
+    hit: Hit | None = None
 
 
 class Feedback(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="F"):

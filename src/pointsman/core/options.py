@@ -71,6 +71,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     context_tokens: int  # NO_BOUND: unknown
     tier: int = 0
     edit: Edit | None = None
+    whole_ms: float = 300_000.0  # how long to wait for an answer in one piece
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -212,10 +213,7 @@ def _options(policy: Policy, route: Route, index: dict[str, int], compiled: tupl
         label=route.hidden or route.name,
         strategy=strategy,
         options=options,
-        steps=tuple(
-            Step(p, o.deployment, _ttft_ms(policy, route, o.deployment), o.context_tokens, o.tier, edit)
-            for p, (o, edit) in enumerate(zip(options, edits, strict=True))
-        ),
+        steps=tuple(_step(policy, route, p, (o, edit)) for p, (o, edit) in enumerate(zip(options, edits, strict=True))),
         names=tuple(o.name for o in options),
         positions=tuple(range(len(ranked))),
         on=_on(route, options),
@@ -332,11 +330,20 @@ def _picker(indexes: list[int]) -> Callable[[Sequence[State]], tuple[State, ...]
     return itemgetter(*indexes)
 
 
-def _ttft_ms(policy: Policy, route: Route, deployment: int) -> float:
-    """Return the wait for first content: the route's, else the deployment's, else the default of its kind of model."""
-    limits, chosen = policy.limits, policy.deployments[deployment]
-    default = limits.ttft_reasoning_ms if chosen.facts.reasoning else limits.ttft_ms
-    return float(route.ttft_ms or chosen.ttft_ms or default)
+def _step(policy: Policy, route: Route, position: int, given: tuple[Option, Edit | None]) -> Step:
+    """Return the send to a candidate. It waits as the route says, else the deployment, else the limits."""
+    (option, edit), limits = given, policy.limits
+    chosen = policy.deployments[option.deployment]
+    default_ms = limits.ttft_reasoning_ms if chosen.facts.reasoning else limits.ttft_ms
+    return Step(
+        position,
+        option.deployment,
+        float(route.ttft_ms or chosen.ttft_ms or default_ms),
+        option.context_tokens,
+        option.tier,
+        edit,
+        float(route.whole_ms or chosen.whole_ms or limits.whole_ms),
+    )
 
 
 def _option(index: int, deployment: Deployment, weight: float, reason: str) -> Option:

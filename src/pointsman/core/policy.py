@@ -8,11 +8,15 @@ import msgspec
 
 from pointsman.core.pricing import Price
 from pointsman.core.priority import NORMAL
+from pointsman.core.quotas import Quota
 from pointsman.core.secret import Secret
 
 AuthStyle = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "none"]
 Modality = Literal["text", "image", "audio", "file", "video"]
 Unit = Literal["request", "session", "user", "key"]
+Scope = Literal["key", "project", "team", "organisation"]
+Pace = Literal["at_once", "recorded"]
+FILE_COUNTERS = Secret("file:")
 Prefill = Literal["", "last", "prefix", "continue"]  # how a server takes the beginning of an answer; "": it does not
 
 
@@ -69,6 +73,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     facts: ModelFacts = ModelFacts()
     region: str = ""
     ttft_ms: int | None = None  # how long to wait for first content; None = the limits' default
+    whole_ms: int | None = None  # the same for an answer in one piece
     quality: dict[str, float] = {}  # task category (core.request.CATEGORIES) or "default" -> 0..1; empty: unknown
     concurrency: int | Literal["auto"] | None = (
         None  # most attempts at a time; auto: found by core.gradient; None: no bound
@@ -147,6 +152,15 @@ class Hedge(msgspec.Struct, frozen=True, kw_only=True):
     share: float = 0.05
 
 
+class Cache(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold how a route gives whole answers again. `scope` says who shares them; `max_bytes` bounds those of one of these."""
+
+    ttl_s: float
+    scope: Scope = "project"
+    max_bytes: int = 64 * 1024 * 1024
+    pace: Pace = "at_once"
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Hold a name that clients write in `model`. `candidates` are deployment names in the operator's order."""
 
@@ -157,6 +171,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     weights: tuple[float, ...] = ()  # beside candidates; empty = all 1
     attempts: int | None = None  # None = the limits' default
     ttft_ms: int | None = None
+    whole_ms: int | None = None  # how long to wait for an answer in one piece
     adaptive: bool = False  # wait for the first content as long as the deployment's own measurements say, if less
     hedge: Hedge | None = None
     continuation: bool = False  # a stream that breaks off may be taken up by another deployment
@@ -178,6 +193,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     prompt_prefix: str = ""
     max_output_tokens: int | None = None  # no answer of this route is longer, whatever the client asks for
     tags: tuple[str, ...] = ()
+    cache: Cache | None = None
 
     @property
     def how(self) -> str:
@@ -212,6 +228,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connect_ms: int = 3_000
     ttft_ms: int = 30_000
     ttft_reasoning_ms: int = 120_000
+    whole_ms: int = 300_000  # an answer in one piece: nothing of it comes before its last token is there
     idle_ms: int = 60_000
     total_ms: int = 600_000
     write_stall_ms: int = 30_000
@@ -255,7 +272,10 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     tls_key: str = ""
     time_zone: str = "UTC"  # of the facts time.*
     rule_headers: tuple[str, ...] = ()  # of the fact request.headers, lower-case
+    counters: Secret = FILE_COUNTERS  # where quotas are counted; its URL may hold a password
+    replicas: int = 1  # routers that share the counters
     insecure_open: bool = False  # no keys configured: loopback callers are let in as caller `local`
+    admin_token: Secret | None = None  # None: that of the environment or the data folder
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,5 +287,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     deployments: tuple[Deployment, ...]
     routes: dict[str, Route]
     keys: tuple[Key, ...] = ()
+    quotas: tuple[Quota, ...] = ()
     limits: Limits = Limits()
     listener: Listener = Listener()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Raw
@@ -45,6 +45,8 @@ class RouterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tags: Annotated[list[Tag], msgspec.Meta(max_length=16)] = []  # for rules, and kept with the row
     explain: bool = False  # answer with the long reason in a header
     priority: Priority | None = None  # no higher than the key's
+    cache: Literal["off", "only-if-cached", "refresh"] | None = None
+    cache_ttl_s: Positive | None = None  # how old its answer may be, and how long it is kept
 
 
 NO_OPTIONS = RouterOptions()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+
+if TYPE_CHECKING:
+    from pointsman.gateway.edge import Edge
 
 PHRASES = {s.value: s.phrase for s in HTTPStatus} | {499: "Client Closed Request"}
 JSON = "application/json"
@@ -58,6 +61,18 @@ def stream_head(extra: str, *, chunked: bool, close: bool) -> bytes:
     return head.encode("latin-1")
 
 
+def whole(edge: Edge, headers: str, body: bytes, *, stream: bool) -> bytes:
+    """Return a whole 200 response to the current request of an edge: head, body, and for a stream its framing and end."""
+    incoming = edge.current
+    assert incoming is not None
+    if not stream:
+        return unary(headers, body, close=incoming.close)
+    chunked = edge.takes_chunks()
+    incoming.close = incoming.close or not chunked
+    head = stream_head(headers, chunked=chunked, close=incoming.close)
+    return head + (chunk(body) + LAST_CHUNK if chunked else body)
+
+
 class Refused(NamedTuple):
     """Hold why a request is not admitted. To status 405 `param` is the methods that are allowed. `final`: an SDK is told
     not to try again by itself."""
@@ -68,6 +83,7 @@ class Refused(NamedTuple):
     param: str | None = None
     retry_after_s: int = 0
     final: bool = False
+    headers: str = ""  # more header lines
 
 
 def refusal(why: Refused, *, request_id: str, client_id: bytes | None = None, close: bool = False) -> bytes:
@@ -78,6 +94,7 @@ def refusal(why: Refused, *, request_id: str, client_id: bytes | None = None, cl
     extra = f"x-request-id: {request_id if client_id is None else client_id.decode('latin-1')}\r\n"
     if status in (429, 503):
         extra += f"retry-after: {why.retry_after_s or 1}\r\n"
+    extra += why.headers
     if why.final:
         extra += "x-should-retry: false\r\n"
     if status == 401:

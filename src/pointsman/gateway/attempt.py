@@ -29,9 +29,10 @@ class Attempt:
     connected_ms = 0.0
     answered_ms = 0.0  # first content, or the whole reply
     status = 0
+    streams = False
     pipe: Pipe | None = None
     sent = False  # the request has left
-    probe = False  # the one try of a half-open breaker
+    probe = 0.0  # until when it is the one try of a half-open breaker; 0.0: it is none
 
     def __init__(self, step: Step, endpoint: Endpoint, started_ms: float) -> None:
         self.step = step

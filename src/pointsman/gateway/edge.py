@@ -281,6 +281,8 @@ class Edge(asyncio.Protocol):
         work = self.worker.dispatch(self, incoming)
         if self.current is incoming:  # not answered within the call
             self.work = work
+            if self._paused_ms and work is not None:
+                work.client_paused()  # it has not read the answer before
 
     def _answer_known(self, incoming: Incoming, known: Known) -> None:
         """Answer a request whose head is known, and with it who calls, as long as the keys are the same."""
@@ -300,6 +302,8 @@ class Edge(asyncio.Protocol):
         work = worker.dispatch(self, incoming)
         if self.current is incoming:  # not answered within the call
             self.work = work
+            if self._paused_ms and work is not None:
+                work.client_paused()  # it has not read the answer before
 
     def _hold(self, head: bytes, length: int) -> None:
         """Keep a known head whose caller is known until its body comes: many clients send the two apart."""

@@ -27,12 +27,15 @@ from pointsman.dialects.said import PRIORITY_HEADER, read_said
 from pointsman.dialects.traits import with_traits
 from pointsman.gateway.afterwards import hold
 from pointsman.gateway.answers import Refused, refusal, response
+from pointsman.gateway.cache import Part
 from pointsman.gateway.edge import Edge, Incoming, Work
 from pointsman.gateway.exchange import Exchange
 from pointsman.gateway.feedback import feedback
 from pointsman.gateway.gate import RETRIES
 from pointsman.gateway.once import HEADER, once
 from pointsman.gateway.refusals import unbooked
+from pointsman.gateway.reservation import Reservation
+from pointsman.gateway.within import Door, within
 from pointsman.stores.journal import JournalError
 from pointsman.strategies.guard import GUARDS
 
@@ -46,6 +49,7 @@ MAX_CLIENT_TIMEOUT_S = 86_400.0
 # A request that may be answered: its head, the name as the client wrote it, all that `decide` takes, where routing took it
 # if the route asked for that, and when it came in Unix milliseconds. (A plain tuple: a class costs more on this path.)
 Considered = tuple[Head, str, tuple[Options, Request, Snapshot], Routed | None, int]
+Chosen = tuple[Head, str, tuple[Options, Request, Snapshot], Routed | None, int, int]  # and who is first, -1: nobody
 
 
 def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
@@ -66,25 +70,52 @@ def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
     considered = consider(worker, edge, incoming)
     if considered is None:
         return None
+    chosen = choose(considered)
+    if worker.live.quotas.active and chosen[-1] >= 0:
+        return within(worker, edge, incoming, chosen, DOOR)
+    return carry(worker, edge, incoming, chosen, None)
+
+
+def choose(considered: Considered) -> Chosen:
+    """Return a request with the position of the candidate that is first in its decision, -1 when there is none."""
     head, name, case, routed, at_ms = considered
-    if head.pointsman is not UNSET and head.router.priority is not None and active >= gate.free:
-        stopped = gate.turns_away(incoming, key, active, head.router.priority)
-        if stopped is not None:
-            return refuse(worker, edge, stopped)
     options, request, snapshot = case
     if routed is None or not options.strategy.plugin:
         position = first(request, options, snapshot)
     else:
         position, snapshot = first_noted(request, options, snapshot)
         case = options, request, snapshot
+    return head, name, case, routed, at_ms, position if routed is None or routed.error is None else -1
+
+
+def again(worker: Worker, edge: Edge, incoming: Incoming, name: str) -> Chosen | None:
+    """Choose anew: on the route of this name if one is given, which is where a quota sends the request."""
+    considered = consider(worker, edge, incoming, name)
+    return None if considered is None else choose(considered)
+
+
+def carry(
+    worker: Worker, edge: Edge, incoming: Incoming, chosen: Chosen, reservation: Reservation | None
+) -> Work | None:
+    """Book a request that may come in, and send it."""
+    head, name, case, routed, at_ms, position = chosen
+    options, request, snapshot = case
+    headers, key, part = incoming.headers, incoming.caller, None
+    assert isinstance(key, Key)
+    if options.cache is not None or head.pointsman is not UNSET:
+        found = _part(worker, incoming, head, options)
+        if isinstance(found, Refused):
+            return refuse(worker, edge, found, reservation)
+        part = found
     exchange = Exchange(worker, edge, incoming, head, case)
     exchange.at_ms = at_ms
     session, tags = "", options.route.tags
     if routed is not None:
         exchange.routed, session, tags = routed, routed.session, (*tags, *head.router.tags)
-        position = position if routed.error is None else -1
-    given, clock = headers.get("x-request-id"), worker.live.clock
-    client_id = "" if given is None else given[:128].decode("latin-1")
+    if reservation is not None:
+        exchange.reservation = reservation
+        tags = (*tags, reservation.tag) if reservation.tag else tags
+    client_id, clock = headers.get("x-request-id", b"")[:128].decode("latin-1"), worker.live.clock
     # The journal's copy of the snapshot has its states packed already: the same bytes, for much less work.
     packed = options.states_of(worker.live.packed)  # type: ignore[arg-type]
     kept = Snapshot(snapshot.version, snapshot.now_ms, snapshot.seed, packed, snapshot.calm, snapshot.detail)
@@ -94,19 +125,35 @@ def chat(worker: Worker, edge: Edge, incoming: Incoming) -> Work | None:
     try:
         worker.books.admit(record, exchange)
     except JournalError as error:
-        return refuse(worker, edge, unbooked(error))
+        return refuse(worker, edge, unbooked(error), reservation)
+    account = worker.gate.accounts.get(key.name)
+    if account is not None:
+        exchange.account = account
+        account.enter()
+    if part is not None and worker.cache.serves(part, exchange, position):
+        return exchange
     if position < 0:
         exchange.nobody(clock.now_ms())
     else:
-        if account is not None:
-            exchange.account = account
-            account.enter()
         if RETRIES in headers and headers[RETRIES] != b"0":
             worker.live.retried(exchange.world, options.steps[position].deployment)
         if routed is not None:
             hold(exchange, position)
         exchange.begin(position, clock.now_ms())
     return exchange
+
+
+def _part(worker: Worker, incoming: Incoming, head: Head, options: Options) -> Part | Refused | None:
+    """Return the part that a request has in the cache, if any; or its refusal, by the class that it names or because it
+    wants a kept answer and there is none."""
+    gate, active = worker.gate, len(worker.active)
+    if head.router.priority is not None and active >= gate.free:
+        key = incoming.caller
+        assert isinstance(key, Key)
+        stopped = gate.turns_away(incoming, key, active, head.router.priority)
+        if stopped is not None:
+            return stopped
+    return worker.cache.look(options, head, incoming)
 
 
 def _stopped(worker: Worker, incoming: Incoming, key: Key) -> Refused | None:
@@ -128,8 +175,9 @@ def dry_run(worker: Worker, edge: Edge, incoming: Incoming) -> None:
     reply(edge, 200, told(name, options, plan, decision))
 
 
-def consider(worker: Worker, edge: Edge, incoming: Incoming) -> Considered | None:
-    """Read a chat request and gather all that its decision needs; None when it was refused."""
+def consider(worker: Worker, edge: Edge, incoming: Incoming, instead: str = "") -> Considered | None:
+    """Read a chat request and gather all that its decision needs; None when it was refused. `instead` of the route that it
+    names, another one, which the operator has named."""
     live, body, key, headers = worker.live, incoming.body, incoming.caller, incoming.headers
     received_ms = live.clock.now_ms() if incoming.waited else incoming.ready_ms
     assert isinstance(key, Key)
@@ -139,9 +187,9 @@ def consider(worker: Worker, edge: Edge, incoming: Incoming) -> Considered | Non
     except WireError as error:
         refuse(worker, edge, Refused(400, str(error), "invalid_request"))
         return None
-    world, name = live.world, head.model
+    world, name = live.world, instead or head.model
     options = world.named.get(name)
-    if options is None or not (key.routes is None or name in key.routes):
+    if options is None or not (key.routes is None or instead or name in key.routes):
         message = f"the model `{name[:200]}` does not exist or this key may not use it; GET /v1/models lists them"
         refuse(worker, edge, Refused(404, message, "model_not_found", param="model"))
         return None
@@ -311,11 +359,17 @@ def reply(edge: Edge, status: int, value: object) -> None:
     edge.answer(response(status, msgspec.json.encode(value), close=incoming is not None and incoming.close))
 
 
-def refuse(worker: Worker, edge: Edge, why: Refused) -> Work | None:
-    """Refuse a request that was not admitted: counted, not booked. Return None: nothing is left to do."""
+def refuse(worker: Worker, edge: Edge, why: Refused, reservation: Reservation | None = None) -> Work | None:
+    """Refuse a request that was not admitted: counted, not booked, and what it had reserved is given back. Return None:
+    nothing is left to do."""
+    if reservation is not None:
+        reservation.settle((), sent=False)
     worker.books.metrics.refuse(why.code)
     incoming = edge.current
     given = None if incoming is None else incoming.headers.get("x-request-id")
     close = incoming is not None and incoming.close
     edge.answer(refusal(why, request_id=worker.live.new_id(), client_id=given, close=close))
     return None
+
+
+DOOR = Door(carry, again, refuse)  # what comes after the quotas

@@ -11,7 +11,7 @@ import asyncio
 from functools import partial
 
 from pointsman.core.chat import ChatRequest
-from pointsman.core.entry import AttemptRow
+from pointsman.core.entry import AttemptRow, Hit
 from pointsman.core.options import Options, Step
 from pointsman.core.outcome import ANSWERED, Kind, Outcome
 from pointsman.core.request import Request
@@ -25,6 +25,7 @@ from pointsman.dialects.relay_request import Head
 from pointsman.gateway import answers, continuation, hedge, silence
 from pointsman.gateway.afterwards import keep, note
 from pointsman.gateway.attempt import Pipe, known_usage
+from pointsman.gateway.cache import Part
 from pointsman.gateway.counts import Account
 from pointsman.gateway.delivery import Delivery
 from pointsman.gateway.drain import Drain
@@ -32,6 +33,7 @@ from pointsman.gateway.edge import Edge, Incoming
 from pointsman.gateway.ladder import keeps_answers, last_answer
 from pointsman.gateway.once import kept_of
 from pointsman.gateway.refusals import failure_body, unbooked
+from pointsman.gateway.reservation import Reservation
 from pointsman.gateway.sending import Sending
 from pointsman.gateway.settlement import decided_of, nobody_of, own_headers, settled_of
 from pointsman.gateway.shell import Shell
@@ -63,9 +65,12 @@ class Exchange:
     rival: Sending | None = None  # the hedge: under way beside it
     drain: Drain | None = None  # what is read after the client has gone
     story: Continued | None = None  # the stream so far, when another provider may take it up
+    cache: Part | None = None  # its part in the cache of answers, on a route that keeps them
+    hit: Hit | None = None  # the kept answer that it was given
     silence: Silence | None = None  # an answer that says nothing, kept back
     step: Step | None = None  # of the last attempt
     account: Account | None = None  # where it is counted as under way
+    reservation: Reservation | None = None  # of its caller's quotas
     _told = ""  # the header lines of a stream that has begun
     _run: Run | None = None  # made when the first attempt fails
     _chat: ChatRequest | None = None
@@ -140,7 +145,7 @@ class Exchange:
         attempt = self.attempt = Sending(self, step, self.world.endpoints[step.deployment], now_ms)
         self.due_ms = now_ms if self.committed else attempt.due_ms
         if self.snapshot.states[step.position].ejections or self.rows:
-            attempt.probe = self.shell.live.sending(self.world, step.deployment, self.due_ms)
+            attempt.probe = self.shell.live.sending(self.world, step.deployment, attempt.due_ms)
         connection = None if fresh else attempt.endpoint.origin.take(now_ms)
         if connection is None:
             attempt.connect()
@@ -183,6 +188,8 @@ class Exchange:
         headers = own_headers(self, now_ms, whole=True)
         if self.incoming.claim is not None:
             kept_of(self, headers, body)
+        if self.cache is not None:
+            self.shell.cache.answered(self, attempt, body)
         self.settle(ANSWERED, 200, now_ms, answers.unary(headers, body, close=self.incoming.close))
 
     def commit(self, attempt: Sending, out: bytes) -> None:
@@ -195,6 +202,8 @@ class Exchange:
         self.due_ms, self.progress = self.stall_ms, True
         if isinstance(attempt.pipe, Continued):
             self.story = attempt.pipe
+        if self.paused and attempt.connection is not None:
+            attempt.connection.pause()
         if self.committed:
             self.delivery.write(attempt.taken(out))
             return
@@ -214,6 +223,8 @@ class Exchange:
                 keep(self, whole)
         usage = known_usage(pipe.usage, self.request.features.input_tokens, pipe.text_bytes)
         self.end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, pipe.served_model), now_ms)
+        if self.cache is not None and attempt.kept is not None:
+            self.shell.cache.answered(self, attempt, whole, attempt.kept.pace())
         self.settle(ANSWERED, 200, now_ms, self.delivery.last())
 
     def attempt_ended(self, attempt: Sending, outcome: Outcome) -> None:
@@ -290,8 +301,12 @@ class Exchange:
         if self.incoming.claim is not None:
             self.incoming.claim.release()
         self.shell.active.discard(self)
+        if self.cache is not None:
+            self.shell.cache.ended(self)
         if self.account is not None:
             self.account.leave()
+        if self.reservation is not None:
+            self.reservation.settle(self.rows, sent=self.booked_in or self.hit is not None)
         if self.held is not None:
             self.shell.live.spending.hold(self.held[0], -self.held[1])
         return True

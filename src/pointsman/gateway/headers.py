@@ -22,6 +22,7 @@ NAMES = (
     "expect",
     "idempotency-key",
     "openai-beta",
+    "cache-control",
     "traceparent",
     *SESSION_HEADERS,
 )

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pointsman.core.filters import TRUSTED_SAMPLES
+from pointsman.core.health import TPS_PRIOR
 from pointsman.core.outcome import CLASSES, Kind, Outcome, Retry
 from pointsman.gateway.sending import Sending
 
@@ -33,6 +34,8 @@ def plan(exchange: Exchange, now_ms: float) -> None:
         if state.sampled < TRUSTED_SAMPLES:
             return
         after_ms = state.ttft_p95_ms
+        if not exchange.streams and state.tps != TPS_PRIOR:  # its first content is its last; see Live.ended
+            after_ms += exchange.request.features.predicted_output_tokens * 1000.0 / state.tps
     exchange.hedge_ms = now_ms + after_ms
     exchange.due_ms = min(exchange.due_ms, exchange.hedge_ms)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 MOST_BYTES = 64 * 1024 * 1024  # of kept answers in a worker
@@ -17,18 +18,27 @@ class Kept(NamedTuple):
 
 
 class Recording:
-    """Collect what a stream has sent, up to MOST_ANSWER_BYTES; a longer one is not kept."""
+    """Collect what a stream has sent, up to MOST_ANSWER_BYTES; a longer one is not kept. With a clock: and when."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_ms: Callable[[], float] | None = None) -> None:
         self._pieces: list[bytes] = []
         self._left = MOST_ANSWER_BYTES
+        self._now_ms = now_ms
+        self._times: list[float] = []
 
     def add(self, piece: bytes) -> None:
         self._left -= len(piece)
         if self._left >= 0:
             self._pieces.append(piece)
+            if self._now_ms is not None:
+                self._times.append(self._now_ms())
         else:
             self._pieces.clear()
+            self._times.clear()
+
+    def pace(self) -> tuple[tuple[int, int], ...]:
+        """Return the milliseconds since the first piece and the length of each; () without a clock."""
+        return tuple((int(at - self._times[0]), len(p)) for at, p in zip(self._times, self._pieces, strict=False))
 
     def whole(self) -> bytes:
         """Return all of it; b"" when it was too long."""

@@ -62,7 +62,7 @@ def last_answer(exchange: Exchange, outcome: Outcome, now_ms: float) -> Last:
             return _refusal(exchange, outcome, ladder_headers(exchange, rung), rung.name)
         body = _cached(exchange, rung) if rung.reply is None else _reply(exchange, rung.reply)
         if body is not None:
-            answer = _whole(exchange, rung, body)
+            answer = answers.whole(exchange.edge, ladder_headers(exchange, rung), body, stream=exchange.streams)
             return Last(Outcome(Kind.DEGRADED, 200, outcome.message), 200, answer, rung.name)
     return _refusal(exchange, outcome, failed_headers(exchange, now_ms), "")
 
@@ -101,15 +101,3 @@ def _reply(exchange: Exchange, text: str) -> bytes | None:
     texts = [TextDelta(text, index) for index in range(features.choices)]
     ends = [Finish("stop", index) for index in range(features.choices)]
     return encoder.encode([Start(id, model, created_s), *texts, *ends, UsageReport(usage), End()])
-
-
-def _whole(exchange: Exchange, rung: Rung, body: bytes) -> bytes:
-    """Return a whole response: head, body, and for a stream its framing and end."""
-    headers, incoming = ladder_headers(exchange, rung), exchange.incoming
-    if not exchange.streams:
-        return answers.unary(headers, body, close=incoming.close)
-    chunked = exchange.edge.takes_chunks()
-    if not chunked:
-        incoming.close = True
-    head = answers.stream_head(headers, chunked=chunked, close=incoming.close)
-    return head + (answers.chunk(body) + answers.LAST_CHUNK if chunked else body)

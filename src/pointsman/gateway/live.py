@@ -12,7 +12,18 @@ import msgspec
 from msgspec import Raw
 
 from pointsman.core.filters import health, is_last_resort
-from pointsman.core.health import UNKNOWN, State, breaker, cooled, failed, is_calm, probing, succeeded, waited
+from pointsman.core.health import (
+    TPS_PRIOR,
+    UNKNOWN,
+    State,
+    breaker,
+    cooled,
+    failed,
+    is_calm,
+    probing,
+    succeeded,
+    waited,
+)
 from pointsman.core.ids import request_id
 from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.routing import Surroundings
@@ -21,6 +32,7 @@ from pointsman.core.standing import Standing, standing_of
 from pointsman.gateway.affinity import Affinity
 from pointsman.gateway.alerts import Alerts
 from pointsman.gateway.kept import Answers
+from pointsman.gateway.limits import Quotas
 from pointsman.gateway.loads import Load
 from pointsman.gateway.measured import Measured
 from pointsman.gateway.quota import BURST, Hedges, QuotaGroup
@@ -75,6 +87,7 @@ class Live:
         self.measured = Measured((), [])
         self.hedges = Hedges()
         self.alerts = Alerts()
+        self.quotas = Quotas(world.policy, clock)
         self._groups: dict[str, QuotaGroup] = {}  # by name
         self._group_of: list[QuotaGroup] = []
         self._index: dict[Place, int] = {}
@@ -98,6 +111,7 @@ class Live:
             [sketches.get(place) or Sketch(now_ms) for place in places],
         )
         self.spending.tracked = world.tracked
+        self.quotas.adopt(world.policy)
         world.resolver.reach.answered_since = self.answered_since
         self.calm = False  # until a look tells better
         before, self._groups, self._group_of = self._groups, {}, []
@@ -157,14 +171,15 @@ class Live:
             self._put(index, state)
         self.alerts.look(self.world, self.states)
         self.spending.exchange(self.clock.wall_ms())
+        self.quotas.tick()
 
     def usable(self, world: World, deployment: int) -> bool:
         """Tell whether a World's deployment may be tried now, beyond the first try: its state lets a send through, and if it
         has just failed, its quota group has a try left."""
-        at = self._at(world, deployment)
+        at, now_ms = self._at(world, deployment), self.clock.now_ms()
         if at < 0:
-            return True
-        state, now_ms = self.states[at], self.clock.now_ms()
+            return self._group(world, deployment).may_retry(now_ms)  # what is known of it went with a reload
+        state = self.states[at]
         if health(state, now_ms) and not is_last_resort(state, now_ms):
             return False
         return not state.why or self._group_of[at].may_retry(now_ms)
@@ -189,19 +204,21 @@ class Live:
         if at >= 0:
             self._group_of[at].retried()
 
-    def sending(self, world: World, deployment: int, due_ms: float) -> bool:
-        """Note that an attempt starts that is not the first of its request, or goes to a half-open deployment. Return whether
-        it is that one's probe: none other starts before it has ended, at `due_ms` or with the sweep after."""
+    def sending(self, world: World, deployment: int, due_ms: float) -> float:
+        """Note that an attempt starts that is not the first of its request, or goes to a half-open deployment. Return until
+        when it is that one's probe, 0.0 if it is none: no other starts before it has ended, or has content, at `due_ms` or
+        with the sweep after."""
         at = self._at(world, deployment)
         if at < 0:
-            return False
+            self._group(world, deployment).retried()
+            return 0.0
         if self.states[at].why:
             self._group_of[at].retried()
         state = self.states[at]
         if not state.ejections or (state.soft and health(state, self.clock.now_ms())):
-            return False  # not ejected, or sent to because it still answers most
+            return 0.0  # not ejected, or sent to because it still answers most
         self._put(at, probing(self.states[at], due_ms + PROBE_GRACE_MS))
-        return True
+        return due_ms + PROBE_GRACE_MS
 
     def ended(
         self, world: World, attempt: Attempt, outcome: Outcome, now_ms: float, measured: tuple[float, float | None]
@@ -220,6 +237,8 @@ class Live:
         if group.tries < BURST:
             group.sent()
         if outcome.kind is Kind.OK:
+            if not attempt.streams and state.tps != TPS_PRIOR:  # in one piece: without the time it took to write it
+                ttft_ms = max(0.1 * ttft_ms, ttft_ms - outcome.usage.output_tokens * 1000.0 / state.tps)
             tallies = self.measured
             tallies.sketches[deployment].add(ttft_ms)
             quiet = not state.failures and not state.ejections and tps is None
@@ -233,7 +252,10 @@ class Live:
         self.calm = False  # until a look tells better
         limits = self.world.limits
         if not state.ejections or attempt.probe or (state.soft and now_ms < state.open_until_ms):
+            until_ms = state.probe_until_ms
             state = failed(state, now_ms, outcome, limits, self.chance.random())
+            if until_ms != attempt.probe and state.ejections:
+                state = probing(state, until_ms)  # of another one, which is still under way
             self._put(deployment, state)
             self.alerts.failed(self.world, deployment, outcome.kind, state.open_until_ms - now_ms)
         if outcome.kind is Kind.RATE_LIMITED:
@@ -276,6 +298,12 @@ class Live:
     def _at(self, world: World, deployment: int) -> int:
         """Return where the state of a World's deployment stands now; -1: the deployment is gone."""
         return deployment if world is self.world else self._index.get(world.endpoints[deployment].place, -1)
+
+    def _group(self, world: World, deployment: int) -> QuotaGroup:
+        """Return the quota group of a World's deployment by its name."""
+        provider = world.policy.providers[world.policy.deployments[deployment].provider]
+        name = provider.quota_group or provider.name
+        return self._groups.setdefault(name, QuotaGroup([], self.clock.now_ms()))
 
     def standings(self) -> list[Standing]:
         """Return how every deployment stands now."""

@@ -115,13 +115,7 @@ class Turn:
         """Return a kept answer as a response: its own head, that it is given again, that it costs nothing."""
         lines, _, body = found.answer[1:].partition(_SPLIT)
         headers = f"{lines.decode('latin-1')}\r\nx-pointsman-idempotent: replayed\r\nx-pointsman-cost-usd: 0\r\n"
-        incoming = self._incoming
-        if found.answer[:1] == _WHOLE:
-            return answers.unary(headers, body, close=incoming.close)
-        chunked = self._edge.takes_chunks()
-        incoming.close = incoming.close or not chunked
-        head = answers.stream_head(headers, chunked=chunked, close=incoming.close)
-        return head + (answers.chunk(body) + answers.LAST_CHUNK if chunked else body)
+        return answers.whole(self._edge, headers, body, stream=found.answer[:1] == _STREAM)
 
     # --- Work: what the edge tells us
     def client_gone(self) -> None:

@@ -47,8 +47,9 @@ class Sending(Attempt):
         self.endpoint = endpoint
         self.started_ms = started_ms
         self.streams = exchange.streams
-        wait_ms, options = step.ttft_ms, exchange.options
-        if options.adaptive and len(exchange.rows) + 1 < len(options.steps):
+        options = exchange.options
+        wait_ms = step.ttft_ms if self.streams else step.whole_ms
+        if options.adaptive and self.streams and len(exchange.rows) + 1 < len(options.steps):
             wait_ms = patience_ms(exchange.snapshot.states[step.position], wait_ms)
         self.due_ms = started_ms + wait_ms
         if endpoint.load is not None:
@@ -82,8 +83,10 @@ class Sending(Attempt):
         if self.streams:
             self.pipe = exchange.pipe_of(self)
             self._held: list[bytes] = []
-            if exchange.incoming.claim is not None or (exchange.options.last and keeps_answers(exchange)):
-                self.kept = None if exchange.committed else Recording()
+            cache = exchange.cache
+            if cache is not None or exchange.incoming.claim is not None or keeps_answers(exchange):
+                clock = exchange.shell.now_ms if cache is not None and cache.paced else None
+                self.kept = None if exchange.committed else Recording(clock)
         self.connection = connection
         if exchange.booked_in:
             self.sent = True

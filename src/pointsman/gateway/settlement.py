@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pointsman.core.decide import Decision, Plan, decide
-from pointsman.core.entry import Settled, on_trail, total_of
+from pointsman.core.entry import Hit, Settled, on_trail, total_of
 from pointsman.core.explain import sentences
 from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.policy import Rung
@@ -35,6 +35,8 @@ def settled_of(exchange: Exchange, outcome: Outcome, status: int, now_ms: float,
         now_ms - ready_ms,
         exchange.upstream_ms,
         degraded,
+        "" if exchange.options.cache is None else "off" if exchange.cache is None else exchange.cache.result,
+        exchange.hit,
     )
 
 
@@ -51,6 +53,10 @@ def own_headers(exchange: Exchange, now_ms: float, *, whole: bool = False) -> st
         same = exchange.world.own_headers(exchange.options, position, attempts)
     else:
         same = exchange.world.routed_headers(routed.trail, position, attempts) + why(exchange)
+    if exchange.cache is not None:
+        same = same.replace("x-pointsman-cache: off", f"x-pointsman-cache: {exchange.cache.result}", 1)
+    if exchange.reservation is not None:
+        same += exchange.reservation.headers
     ids = exchange.request.id if "x-request-id" not in incoming.headers else _ids(exchange)
     cost = ""
     if whole:
@@ -89,7 +95,27 @@ def ladder_headers(exchange: Exchange, rung: Rung) -> str:
         values["cost-usd"] = usd_exact(nano)
     values["overhead-ms"] = f"{overhead_ms:.2f}"
     lines = "".join(f"x-pointsman-{name}: {value}\r\n" for name, value in values.items())
-    return f"x-request-id: {_ids(exchange)}\r\n{lines}{why(exchange)}"
+    return f"x-request-id: {_ids(exchange)}\r\n{lines}{left(exchange)}{why(exchange)}"
+
+
+def hit_headers(exchange: Exchange, hit: Hit, now_ms: float) -> str:
+    """Return the response headers of an answer that was kept: who made it, how old it is, and that it costs nothing."""
+    routed, reason = exchange.routed, "cache:hit"
+    values = {"route": exchange.options.label, "deployment": hit.deployment, "model": hit.model, "attempts": "0"}
+    if routed is not None and routed.trail.path:
+        reason = f"{', '.join(routed.trail.path)}, {reason}"
+        values |= {"arm": routed.trail.arm} if routed.trail.arm else {}
+    overhead_ms = now_ms - exchange.incoming.ready_ms - exchange.upstream_ms
+    values |= {"cache": "hit", "degraded": "no", "reason": reason, "config": exchange.world.version}
+    values |= {"cost-usd": "0", "overhead-ms": f"{overhead_ms:.2f}"}
+    lines = "".join(f"x-pointsman-{name}: {value}\r\n" for name, value in values.items())
+    lines = lines.encode("latin-1", "replace").decode("latin-1")
+    return f"x-request-id: {_ids(exchange)}\r\nage: {hit.age_ms // 1000}\r\n{lines}{left(exchange)}{why(exchange)}"
+
+
+def left(exchange: Exchange) -> str:
+    """Return the headers with what is left of the caller's quotas."""
+    return "" if exchange.reservation is None else exchange.reservation.headers
 
 
 def why(exchange: Exchange) -> str:

@@ -8,6 +8,7 @@ from pointsman.gateway.books import Books
 from pointsman.gateway.live import Live
 
 if TYPE_CHECKING:
+    from pointsman.gateway.cache import Cache
     from pointsman.gateway.exchange import Exchange
 
 
@@ -15,5 +16,6 @@ class Shell(Protocol):
     live: Live
     books: Books
     active: set[Exchange]
+    cache: Cache
 
     def now_ms(self) -> float: ...

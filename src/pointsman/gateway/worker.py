@@ -20,12 +20,13 @@ import msgspec
 
 from pointsman.config import transport
 from pointsman.config.transport import Frames
-from pointsman.core.keys import digest
 from pointsman.core.policy import Policy
 from pointsman.core.standing import Standings
 from pointsman.gateway import descriptors, overdue
 from pointsman.gateway.answers import Refused, refusal
 from pointsman.gateway.books import Books
+from pointsman.gateway.cache import Cache
+from pointsman.gateway.callers import Callers
 from pointsman.gateway.complaints import COMPLAINTS
 from pointsman.gateway.edge import Edge, Incoming, Work
 from pointsman.gateway.endpoints import CHAT_TARGETS, OPEN, chat, find, path_of, refuse
@@ -69,6 +70,7 @@ class Worker:
         self.active: set[Exchange] = set()
         self.edges: set[Edge] = set()
         self.claims = Claims(data / "once")
+        self.cache = Cache(data, live.clock, books.metrics)
         self.now_ms = live.clock.now_ms
         self.gate = Gate(live.world.policy, live.random)
         self._sweep_due_ms = 0.0  # 0.0: not begun
@@ -78,6 +80,7 @@ class Worker:
         self.files = 0  # descriptors that this process may have; 0: no limit
         self._servers: list[asyncio.Server] = []
         self._published = b""
+        self.callers = Callers(self, data, number)
 
     # --- what the edge asks
     def opened(self, edge: Edge) -> bool:
@@ -102,11 +105,11 @@ class Worker:
             key = headers.get("x-api-key") or headers.get("api-key")
         world = self.live.world
         if key:
-            caller = world.keys.get(digest(key))
+            caller = self.callers.find(key)
             if caller is not None:
                 incoming.caller, incoming.generation = caller, self.generation
                 return None
-        if world.open:
+        if self.callers.open:
             if world.local_only and not is_local(headers):
                 message = "without keys the router serves this machine's own programs only, not what a web page sends"
                 return self.refusal(403, message, "not_local", incoming=incoming, close=close)
@@ -156,7 +159,7 @@ class Worker:
         keeps the World it began with. Raise OSError when a CA file cannot be used."""
         live, before = self.live, self.live.world
         world = World(policy, live.clock.now_ms, before)
-        self.gate.adopt(policy)
+        self.callers.adopt(policy)
         live.adopt(world)
         self.limits, self.generation = world.limits, world
         self.wanted = world.wanted
@@ -259,6 +262,7 @@ class Worker:
         metrics.active, metrics.connections = len(self.active), len(self.edges)
         metrics.complaints_lost, metrics.alerts = COMPLAINTS.lost, dict(self.live.alerts.counts)
         metrics.shed, metrics.pressure = dict(self.gate.shed), self.load()["pressure"]
+        metrics.callers_errors = self.callers.errors
         metrics.breakers = {name: BREAKER_VALUES[state] for name, state in self.live.health().items()}
         return metrics
 
@@ -266,6 +270,7 @@ class Worker:
         """Write our counters for the other workers and the control process."""
         asyncio.get_running_loop().call_later(PUBLISH_S, self._publish)
         self.live.refresh()
+        self.callers.look()
         self._replace(f"standing-{self._number}.msgpack", msgspec.msgpack.encode(self.standings()))
         data = msgspec.msgpack.encode(self._own_metrics())
         if data == self._published:
@@ -373,7 +378,8 @@ def main() -> None:
 
     async def run() -> None:
         worker = Worker(live, Books(journal, Metrics()), start.number, data)
-        worker.gate.share(data / "run", start.number, policy)
+        worker.gate.share(data / "run", start.number, worker.callers.policy)
+        await live.quotas.open(data, start.number, incarnation, worker.books.metrics)
         worker.files = descriptors.raise_limit()
         most = descriptors.connections(limits.connections, worker.files)
         if most < limits.connections:

@@ -108,7 +108,6 @@ class World:
         del self._before  # Worlds must not hold each other
         GUARDS.enforced = True  # requests wait for each other here
         self.options: dict[str, Options] = options_of(policy, strategies_of(policy), ruleset)
-        self.keys = {key.digest: key for key in policy.keys}
         self.open = policy.listener.insecure_open
         self.local_only = self.open and is_loopback(policy.listener.host)
         self.wanted = wanted_of(policy.listener.rule_headers, local_only=self.local_only)

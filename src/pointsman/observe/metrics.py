@@ -27,6 +27,11 @@ METRICS: dict[str, tuple[str, str]] = {
     "pointsman_unpriced_total": ("counter", "Attempts whose cost is unknown, by deployment."),
     "pointsman_degraded_total": ("counter", "Requests that a rung of the ladder answered, by route and rung."),
     "pointsman_replayed_total": ("counter", "Answers given again to requests with the same Idempotency-Key."),
+    "pointsman_cache_requests_total": ("counter", "Requests on routes that keep answers, by what was found."),
+    "pointsman_cache_saved_usd_total": ("counter", "What answers given again had cost, in US dollars, by route."),
+    "pointsman_cache_errors_total": ("counter", "Answers that could not be written for other workers and restarts."),
+    "pointsman_cache_bytes": ("gauge", "Bytes of answers kept in the memory of the workers."),
+    "pointsman_cache_entries": ("gauge", "Answers kept there."),
     "pointsman_feedback_total": ("counter", "Feedback taken, by source; sources without a name here are `other`."),
     "pointsman_time_to_first_token_seconds": ("histogram", "Receipt of a request to its first content, by route."),
     "pointsman_request_duration_seconds": ("histogram", "Receipt of a request to its end, by route."),
@@ -39,6 +44,10 @@ METRICS: dict[str, tuple[str, str]] = {
     "pointsman_alerts_total": ("counter", "Alerts by deployment: why it was ejected for long, or returned."),
     "pointsman_plugin_failures_total": ("counter", "Calls of plug-ins that raised, answered wrongly or took too long."),
     "pointsman_journal_errors_total": ("counter", "Records the journal could not take."),
+    "pointsman_quota_events_total": ("counter", "By quota: near, over, refused, degraded."),
+    "pointsman_counters_failures_total": ("counter", "Calls of the counter store that failed, by what went wrong."),
+    "pointsman_counters_local": ("gauge", "Workers that have lost the shared counter store and decide alone."),
+    "pointsman_callers_errors_total": ("counter", "Failures to take over what was published of the key store."),
     "pointsman_complaints_lost_total": ("counter", "Lines for standard error that nobody took."),
     "pointsman_journal_waiting_bytes": ("gauge", "Journal not yet taken into the ledger."),
     "pointsman_workers": ("gauge", "Workers whose counters are in this scrape."),
@@ -61,6 +70,7 @@ class Metrics(msgspec.Struct):
     total: dict[str, list[float]] = {}
     overhead: list[float] = msgspec.field(default_factory=lambda: [0.0] * (len(OVERHEAD_EDGES_S) + 2))
     journal_errors: int = 0
+    callers_errors: int = 0
     active: int = 0
     connections: int = 0
     breakers: dict[str, int] = {}
@@ -74,6 +84,14 @@ class Metrics(msgspec.Struct):
     pressure: float = 0.0
     silent: dict[str, int] = {}
     alerts: dict[str, int] = {}
+    quotas: dict[str, int] = {}
+    counters_failed: dict[str, int] = {}
+    counters_local: int = 0
+    cached: dict[str, int] = {}
+    saved_nano: dict[str, int] = {}
+    cache_errors: int = 0
+    cache_bytes: int = 0
+    cache_entries: int = 0
     noted: list[Settled] = []  # finished requests not yet counted
 
     def count(self) -> None:
@@ -90,6 +108,8 @@ class Metrics(msgspec.Struct):
             if s.degraded:
                 key = f"{route}\x1f{s.degraded}"
                 self.degraded[key] = self.degraded.get(key, 0) + 1
+            if s.cache:
+                self._note_cache(s)
             if s.first_ms:
                 _observe(self.ttft, route, s.first_ms / 1000.0)
             _observe(self.total, route, s.ended_ms / 1000.0)
@@ -113,6 +133,12 @@ class Metrics(msgspec.Struct):
                 costs = self.cost_nano[name] = [0, 0]
             costs[row.charge_state == "estimated"] += row.charge_nano
 
+    def _note_cache(self, s: Settled) -> None:
+        key = f"{s.route}\x1f{s.cache}"
+        self.cached[key] = self.cached.get(key, 0) + 1
+        if s.hit is not None and s.hit.saved_nano > 0:
+            self.saved_nano[s.route] = self.saved_nano.get(s.route, 0) + s.hit.saved_nano
+
     def refuse(self, code: str) -> None:
         self.refused[code] = self.refused.get(code, 0) + 1
 
@@ -130,6 +156,12 @@ def _observe(table: dict[str, list[float]], key: str, value_s: float) -> None:
     counts[-1] += value_s
 
 
+_SUMS = (
+    *("journal_errors", "callers_errors", "complaints_lost", "replayed", "active", "connections", "counters_local"),
+    *("cache_errors", "cache_bytes", "cache_entries"),
+)
+
+
 def merge(parts: Iterable[Metrics]) -> tuple[Metrics, int]:
     """Return the sum of the workers' counters, and how many there were. A breaker shows its worst state."""
     total, workers = Metrics(), 0
@@ -144,9 +176,13 @@ def merge(parts: Iterable[Metrics]) -> tuple[Metrics, int]:
             "plugin_failures",
             "silent",
             "alerts",
+            "quotas",
+            "counters_failed",
             "degraded",
             "feedback",
             "shed",
+            "cached",
+            "saved_nano",
         ):
             mine = getattr(total, name)
             for key, value in getattr(part, name).items():
@@ -156,11 +192,8 @@ def merge(parts: Iterable[Metrics]) -> tuple[Metrics, int]:
             for key, values in getattr(part, name).items():
                 mine[key] = [a + b for a, b in zip(mine[key], values, strict=True)] if key in mine else list(values)
         total.overhead = [a + b for a, b in zip(total.overhead, part.overhead, strict=True)]
-        total.journal_errors += part.journal_errors
-        total.complaints_lost += part.complaints_lost
-        total.replayed += part.replayed
-        total.active += part.active
-        total.connections += part.connections
+        for name in _SUMS:
+            setattr(total, name, getattr(total, name) + getattr(part, name))
         total.pressure = max(total.pressure, part.pressure)
         for key, value in part.breakers.items():
             total.breakers[key] = max(value, total.breakers.get(key, 0))
@@ -177,6 +210,11 @@ def render(m: Metrics, workers: int, journal_bytes: int) -> bytes:
     for key, count in sorted(m.degraded.items()):
         route, rung = key.split("\x1f")
         rows["pointsman_degraded_total"].append(f"{_labels(route=route, rung=rung)} {count}")
+    for key, count in sorted(m.cached.items()):
+        route, result = key.split("\x1f")
+        rows["pointsman_cache_requests_total"].append(f"{_labels(route=route, result=result)} {count}")
+    for route, nano in sorted(m.saved_nano.items()):
+        rows["pointsman_cache_saved_usd_total"].append(f"{_labels(route=route)} {nano / 1e9:.9f}")
     _counters(rows["pointsman_feedback_total"], "source", m.feedback)
     _counters(rows["pointsman_refused_total"], "code", m.refused)
     _counters(rows["pointsman_shed_total"], "priority", m.shed)
@@ -188,6 +226,10 @@ def render(m: Metrics, workers: int, journal_bytes: int) -> bytes:
     for key, count in sorted(m.alerts.items()):
         deployment, what = key.split("\x1f")
         rows["pointsman_alerts_total"].append(f"{_labels(deployment=deployment, alert=what)} {count}")
+    for key, count in sorted(m.quotas.items()):
+        quota, event = key.split("\x1f")
+        rows["pointsman_quota_events_total"].append(f"{_labels(quota=quota, event=event)} {count}")
+    _counters(rows["pointsman_counters_failures_total"], "failure", m.counters_failed)
     _counters(rows["pointsman_config_workers"], "version", m.config)
     for deployment, (given, made) in sorted(m.tokens.items()):
         rows["pointsman_tokens_total"].append(f"{_labels(deployment=deployment, direction='input')} {given}")
@@ -203,7 +245,12 @@ def render(m: Metrics, workers: int, journal_bytes: int) -> bytes:
         ("active_requests", m.active),
         ("open_connections", m.connections),
         ("pressure", m.pressure),
+        ("counters_local", m.counters_local),
+        ("cache_errors_total", m.cache_errors),
+        ("cache_bytes", m.cache_bytes),
+        ("cache_entries", m.cache_entries),
         ("journal_errors_total", m.journal_errors),
+        ("callers_errors_total", m.callers_errors),
         ("complaints_lost_total", m.complaints_lost),
         ("replayed_total", m.replayed),
         ("journal_waiting_bytes", journal_bytes),

@@ -15,6 +15,9 @@ import msgspec
 
 from pointsman.core.decide import Decision
 from pointsman.core.entry import FORMAT, Admitted, AttemptRow, Feedback, Settled, total_of
+from pointsman.stores.usage import FeedbackCounts as FeedbackCounts
+from pointsman.stores.usage import UsageQuery as UsageQuery
+from pointsman.stores.usage import UsageRow as UsageRow
 
 Row = tuple[object, ...]
 RECOVERED = "recovered"  # the outcome of a request whose worker died before it settled
@@ -37,7 +40,7 @@ REQUEST_COLUMNS = (
     *TOKEN_COLUMNS,
     *_columns("charge_nano charge_state hold_nano price_version config_version reason probability"),
     *_columns("queue_us decide_us connect_us ttft_us total_us overhead_us recovered"),
-    *_columns("path arm arm_probability degraded session tags"),
+    *_columns("path arm arm_probability degraded session tags cache cached_id cached_ms saved_nano"),
 )
 ATTEMPT_COLUMNS = (
     *_columns("request_id n deployment provider model served_model outcome status"),
@@ -69,6 +72,7 @@ GROUPS = {
     "arm": "arm",
     "degraded": "degraded",
     "session": "session",
+    "cache": "cache",
 }
 MOST_GROUPS = 2  # columns in one grouping
 
@@ -124,47 +128,6 @@ class Batch(msgspec.Struct):
     decisions: list[Row] = []
     feedback: list[Row] = []
     marks: dict[str, Mark] = {}
-
-
-class UsageQuery(msgspec.Struct, frozen=True):
-    """Ask for sums. `by` are at most MOST_GROUPS names of GROUPS; times are Unix milliseconds."""
-
-    by: tuple[str, ...] = ("route",)
-    since_ms: int = 0
-    most: int = 1_000  # groups, those with most requests first
-
-
-class UsageRow(msgspec.Struct, frozen=True):
-    """Hold the sums of one group. Charges are nano-dollars; `unpriced` counts requests whose charge is unknown;
-    percentiles are microseconds to first content over requests that had content, None when none had.
-
-    `feedback` is the mean of the scores that were given last, 0 to 1, one for each request and one for each session that was
-    judged; None when none was. `feedback_count` is how many those are.
-    """
-
-    group: tuple[str, ...]
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    measured_nano: int
-    estimated_nano: int
-    unpriced: int
-    errors: int
-    failovers: int
-    degraded: int  # answered by a rung of the ladder
-    recovered: int
-    ttft_p50_us: int | None
-    ttft_p95_us: int | None
-    feedback: float | None = None
-    feedback_count: int = 0
-
-
-class FeedbackCounts(msgspec.Struct, frozen=True):
-    """Hold how many feedbacks were given, and how many of them name nothing that is in the ledger."""
-
-    given: int
-    unmatched: int
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -227,8 +190,12 @@ def request_row(admitted: Admitted | None, settled: Settled, decided: Decided | 
     nano, state = total_of(attempts)
     last = attempts[-1] if attempts else None
     planned = _planned(decided)
-    if last is not None:
-        served: Row = (last.deployment, last.provider, last.model, last.served_model)
+    if settled.hit is not None:
+        hit = settled.hit
+        served: Row = (hit.deployment, hit.provider, hit.model, hit.served_model)
+        price_version, connect_us = "", 0
+    elif last is not None:
+        served = (last.deployment, last.provider, last.model, last.served_model)
         price_version, connect_us = last.price_version, _us(last.connected_ms - last.started_ms)
     else:
         place = places.get(planned, NO_PLACE)
@@ -256,6 +223,8 @@ def request_row(admitted: Admitted | None, settled: Settled, decided: Decided | 
         *_routed(admitted, decided),
         settled.degraded,
         *_labels(admitted),
+        settled.cache,
+        *_hit(settled),
     )
 
 
@@ -284,6 +253,8 @@ def recovered_row(admitted: Admitted, decided: Decided | None, places: Places) -
         *_routed(admitted, decided),
         "",
         *_labels(admitted),
+        "",
+        *_NO_HIT,
     )
 
 
@@ -326,6 +297,7 @@ def attempt_rows(settled: Settled) -> list[Row]:
 
 NO_PLACE = Place("", "", "")
 _NO_TOKENS: Row = (0, 0, 0, 0, 0, 0, 0, 0, "unknown")
+_NO_HIT: Row = ("", None, None)
 _NO_TIMES: Row = (0, 0, 0, 0, 0, 0)
 _SOURCES: tuple[Literal["measured", "estimated", "unknown"], ...] = ("measured", "estimated", "unknown")  # best first
 _encode = msgspec.msgpack.Encoder().encode
@@ -350,6 +322,12 @@ def _labels(admitted: Admitted | None) -> Row:
     if admitted is None:
         return ("", "")
     return (admitted.session, f",{','.join(admitted.tags)}," if admitted.tags else "")
+
+
+def _hit(settled: Settled) -> Row:
+    """Return the columns `cached_id` to `saved_nano`: the request whose answer was given again, how old that was, its cost."""
+    hit = settled.hit
+    return _NO_HIT if hit is None else (hit.request_id, hit.age_ms, None if hit.saved_nano < 0 else hit.saved_nano)
 
 
 def _lost(s: Settled) -> Row:

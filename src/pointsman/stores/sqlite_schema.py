@@ -142,7 +142,16 @@ DROP INDEX requests_client;
 CREATE INDEX requests_client ON requests (client_id, key, at_ms) WHERE client_id <> '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
+# cache: hit, miss, refresh, off, empty where the route keeps no answers; cached_id: the request whose answer was given again;
+# saved_nano: what that had cost, NULL: unpriced, or nothing was given again.
+_V4 = """
+ALTER TABLE requests ADD COLUMN cache TEXT NOT NULL DEFAULT '';
+ALTER TABLE requests ADD COLUMN cached_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE requests ADD COLUMN cached_ms INTEGER;
+ALTER TABLE requests ADD COLUMN saved_nano INTEGER;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
 
 
 def _insert(table: str, columns: tuple[str, ...]) -> str:
@@ -178,6 +187,7 @@ _SUMS = """
     SUM(CASE WHEN charge_state = 'estimated' THEN charge_nano END),
     SUM(charge_nano IS NULL), SUM(outcome NOT IN (?, ?, ?)),
     SUM(attempts > 1 AND deployment <> planned AND planned <> ''), SUM(degraded <> ''), SUM(recovered),
+    SUM(cache = 'hit'), SUM(saved_nano),
     percentiles(ttft_us)
     FROM requests WHERE at_ms >= ?"""
 assert _SUMS.count("?") == len(NO_ERROR) + 1

@@ -50,8 +50,8 @@ def _timeout(source: Source, limits: dict[str, Any], place: Place, value: Any) -
     elif "ttft_ms" in limits:
         source.idle(place, "another setting says it.")
     else:
-        limits |= {"ttft_ms": ms, "ttft_reasoning_ms": ms, "total_ms": max(ms, 600_000)}
-        source.used(place, f"limits.ttft_ms: {ms}, the wait for the first content of each send.")
+        limits |= {"ttft_ms": ms, "ttft_reasoning_ms": ms, "whole_ms": ms, "total_ms": max(ms, 600_000)}
+        source.used(place, f"limits.ttft_ms and whole_ms: {ms}, the wait for the first content of each send.")
 
 
 def _size(ours: str) -> Limit:

@@ -148,7 +148,7 @@ def _rank(source: Source, model: Model, said: Said, place: Place) -> None:
 def _wait(source: Source, model: Model, said: Said, place: Place) -> None:
     number = _number(source, place, said[1])
     if number is not None and 1 <= number * 1000 <= MAX_MS:
-        model.settings["ttft_ms"] = round(number * 1000)
+        model.settings |= dict.fromkeys(("ttft_ms", "whole_ms"), round(number * 1000))
         source.seen(place)
     elif number is not None:
         source.lost(place, "is no time between a millisecond and a day.")

@@ -147,7 +147,7 @@ MODEL_LOST = {
     "max_parallel_requests": "there is no limit of requests at a time for a deployment.",
     "max_retries": "attempts are counted for the route: `attempts`, or `limits.attempts`.",
     "num_retries": "attempts are counted for the route: `attempts`, or `limits.attempts`.",
-    "stream_timeout": "one wait, `ttft_ms`, is for answers in one piece and streamed ones.",
+    "stream_timeout": "is the wait for the first content of a stream: write it as `ttft_ms`.",
     "max_budget": "money is limited for a route: `limits: {usd_per_day: ...}`.",
     "budget_duration": "money is limited for a route and a day: `limits: {usd_per_day: ...}`.",
     "tags": "write a rule: when: '\"TAG\" in request.tags'.",
@@ -170,7 +170,7 @@ MODEL_LOST = {
 
 _REDIS = "nothing is shared through Redis here."
 _LOGS = "there are no callbacks: the ledger has every request, and /metrics the sums."
-_CACHE = "answers are not cached, but a rung of the ladder can give an earlier one: `cached: {max_age: 24h}`."
+_CACHE = "say it on the routes that may give answers again: `cache: 1h` (docs/caching.md)."
 _DATABASE = "there is no database to be named: the ledger stands in the data folder."
 _BY_KIND = "how often an error is tried again goes by its kind here (docs/errors.md)."
 _QUIET = "the log has no levels here."

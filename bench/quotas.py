@@ -1,0 +1,97 @@
+"""Measure what quotas cost a request: reserve and settle of three counters, in memory, in the file, in Redis.
+
+    python bench/quotas.py [redis://HOST:PORT]
+
+Prints microseconds of CPU per request, the best of many batches, and for Redis the round trip as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pointsman.core.quotas import Ask, Counter, End, Quota, Verdict, Windows
+from pointsman.gateway.reservation import headers_of
+from pointsman.stores.counters.base import Clock, Counters
+from pointsman.stores.counters.choose import Place, open_counters
+
+BATCHES, ROUNDS = 60, 200
+QUOTAS = (
+    Quota(name="requests", scope="key", measure="requests", amount=10**7, period="m"),
+    Quota(name="tokens", scope="team", measure="tokens", amount=10**7, period="m"),
+    Quota(name="usd", scope="key", measure="usd", amount=10**15, period="d"),
+)
+
+
+def asks() -> list[Ask]:
+    amounts = (1, 900, 2_500_000)
+    return [Ask(Counter(quota, "dev"), amount, True) for quota, amount in zip(QUOTAS, amounts, strict=True)]
+
+
+def ends(asked: list[Ask], verdict: Verdict) -> list[End]:
+    return [(one.counter, one.amount, one.amount // 2, t.start) for one, t in zip(asked, verdict.taken, strict=True)]
+
+
+def at_once(store: Counters) -> float:
+    """Return microseconds per request of a store that answers at once."""
+    asked = asks()
+    times_s = []
+    for _ in range(BATCHES):
+        began_s = time.process_time()
+        for _ in range(ROUNDS):
+            verdict = store.reserve(asked, lambda verdict: None)
+            assert verdict is not None
+            headers_of(asked, verdict.taken)
+            store.settle(ends(asked, verdict))
+        times_s.append(time.process_time() - began_s)
+    return min(times_s) / ROUNDS * 1e6
+
+
+async def later(store: Counters) -> tuple[float, float]:
+    """Return microseconds of CPU per request, 32 together, and of the round trip of one alone."""
+    await store.ready(2)  # type: ignore[attr-defined]
+    asked, loop = asks(), asyncio.get_running_loop()
+
+    async def one() -> None:
+        coming: asyncio.Future[Verdict] = loop.create_future()
+        assert store.reserve(asked, coming.set_result) is None
+        verdict = await coming
+        headers_of(asked, verdict.taken)
+        store.settle(ends(asked, verdict))
+
+    cpu_s, trips_s = [], []
+    for _ in range(BATCHES):
+        began_s = time.process_time()
+        await asyncio.gather(*(one() for _ in range(32)))
+        cpu_s.append((time.process_time() - began_s) / 32)
+        began_s = time.perf_counter()
+        await one()
+        trips_s.append(time.perf_counter() - began_s)
+    return min(cpu_s) * 1e6, sorted(trips_s)[len(trips_s) // 2] * 1e6
+
+
+def main() -> None:
+    import uvloop
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(Path(folder), 1, 4, 1, "bench")
+        for url in ("memory:", "file:"):
+            store = open_counters(url, place, Clock(), Windows())
+            print(f"{at_once(store):8.1f} µs per request, {url}", flush=True)
+            store.close()
+
+        async def shared() -> None:
+            store = open_counters(sys.argv[1], place, Clock(), Windows())
+            cpu_us, trip_us = await later(store)
+            print(f"{cpu_us:8.1f} µs per request, redis:, and {trip_us:.0f} µs until the answer")
+            store.close()
+
+        if len(sys.argv) > 1:
+            uvloop.run(shared())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Keeper: sees to it that workers know what the key store says, and the store which keys are used.
+
+Whoever changes the store publishes it; the Keeper publishes what somebody could not, and mends what was damaged. While the
+store cannot be read, what was published before stands (fault 83).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from pointsman.control import keystore
+from pointsman.stores import callers_file
+from pointsman.stores.callers import CallersError, Unavailable
+from pointsman.stores.callers_sqlite import FILE, SqliteCallers
+from pointsman.stores.private import PrivateError
+
+LOOK_S = 0.5  # between two looks at the store
+USED_S = 5.0  # between two looks at which keys were used
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Keeper:
+    """Look after the key store of a data folder; one thread at a time. `failed` is called for every failure."""
+
+    def __init__(self, data: Path, failed: Callable[[], None]) -> None:
+        self._data, self._failed = data, failed
+        self._store: SqliteCallers | None = None
+        self._revision = -1  # that was published last
+        self._stamp: tuple[int, ...] | None = None
+        self._seen = False
+        self._said = ""
+        self._used: dict[str, int] = {}
+        self._used_due_s = 0.0
+
+    def step(self) -> None:
+        """Look once. What goes wrong is counted, and said once; the next step tries again."""
+        try:
+            self._step()
+            self._said = ""
+        except (CallersError, PrivateError) as error:
+            self.close()
+            self._failed()
+            if str(error) != self._said:
+                self._said = str(error)
+                print(f"pointsman: the key store: {error}; the keys known before go on", file=sys.stderr)
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _step(self) -> None:
+        there = (self._data / FILE).exists()
+        if not there:
+            self.close()
+            if self._seen:
+                raise Unavailable(f"{self._data / FILE} is gone")
+            return
+        self._seen = True
+        if self._store is None:
+            self._store = keystore.opened(self._data)
+        if not self._is_published(self._store.revision()):
+            self._revision = callers_file.publish(self._data, self._store.published).revision
+            self._stamp = callers_file.stamp(self._data)
+        if time.monotonic() >= self._used_due_s:
+            self._used_due_s = time.monotonic() + USED_S
+            self._note_used(self._store)
+
+    def _is_published(self, revision: int) -> bool:
+        stamp = callers_file.stamp(self._data)
+        if stamp is None:
+            return False
+        if stamp != self._stamp:  # somebody else has published
+            with contextlib.suppress(Unavailable):
+                self._revision, self._stamp = callers_file.read(self._data).revision, stamp
+        return self._stamp == stamp and self._revision == revision
+
+    def _note_used(self, store: SqliteCallers) -> None:
+        news: dict[str, int] = {}
+        for path in (self._data / "run").glob("used-*.msgpack"):
+            with contextlib.suppress(OSError, msgspec.MsgspecError):
+                for name, day in msgspec.msgpack.decode(path.read_bytes(), type=dict[str, int]).items():
+                    if day > max(self._used.get(name, 0), news.get(name, 0)):
+                        news[name] = day
+        if news:
+            store.used({name: (_EPOCH + timedelta(days=day)).strftime("%Y-%m-%d") for name, day in news.items()})
+            self._used |= news

@@ -1,0 +1,115 @@
+"""Within: the way of a request through its caller's quotas, which comes after the decision and before the books.
+
+Where the store answers later (Redis), the request waits as a Waiting, within the store's bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from pointsman.core.policy import Key
+from pointsman.core.quotas import Ask, Counter, Verdict
+from pointsman.gateway.answers import Refused
+from pointsman.gateway.reservation import Reservation
+from pointsman.stores.counters.base import CountersError
+
+if TYPE_CHECKING:
+    from pointsman.gateway.edge import Edge, Incoming, Work
+    from pointsman.gateway.endpoints import Chosen
+    from pointsman.gateway.worker import Worker
+
+
+class Door(NamedTuple):
+    """Hold what the chat endpoint does next: carry a request out, choose anew on another route, refuse it."""
+
+    carry: Callable[[Worker, Edge, Incoming, Chosen, Reservation | None], Work | None]
+    again: Callable[[Worker, Edge, Incoming, str], Chosen | None]
+    refuse: Callable[[Worker, Edge, Refused], Work | None]
+
+
+def within(worker: Worker, edge: Edge, incoming: Incoming, chosen: Chosen, door: Door) -> Work | None:
+    """Carry a request out if its quotas allow it, now or when the store has answered."""
+    return _try(Waiting(worker, edge, incoming, chosen, door))
+
+
+class Waiting:
+    """Hold a request whose quotas are being asked for. It is the edge's Work until then."""
+
+    gone = False
+    asked = False  # the store will answer by a call
+    degraded = ""  # the quota that sent it to another route
+
+    def __init__(self, worker: Worker, edge: Edge, incoming: Incoming, chosen: Chosen, door: Door) -> None:
+        self.worker, self.edge, self.incoming, self.chosen, self.door = worker, edge, incoming, chosen, door
+        self.world = worker.live.world
+        self.asks: Sequence[Ask] = ()
+        self.others: tuple[Counter, ...] = ()
+
+    def answered(self, verdict: Verdict) -> None:
+        """Go on when the store has answered after all."""
+        if self.gone:
+            if verdict.refusing < 0:
+                Reservation(self.worker.live.quotas, self.asks, self.others, verdict).settle((), sent=False)
+            if self.incoming.claim is not None:
+                self.incoming.claim.release()
+            return
+        work = _go_on(self, verdict)
+        if work is None and self.incoming.claim is not None:
+            self.incoming.claim.release()
+        if self.edge.current is self.incoming:  # not answered within the call
+            self.edge.work = work
+
+    # --- Work: what the edge tells us
+    def client_gone(self) -> None:
+        self.gone = True
+
+    def client_paused(self) -> None:
+        """Nothing is written while it waits."""
+
+    def client_resumed(self) -> None:
+        """Nothing was held back."""
+
+
+def _try(waiting: Waiting) -> Work | None:
+    worker, key = waiting.worker, waiting.incoming.caller
+    assert isinstance(key, Key)
+    quotas, door = worker.live.quotas, waiting.door
+    waiting.asks, waiting.others = quotas.asks(key, waiting.chosen, degraded=bool(waiting.degraded))
+    if not waiting.asks and not waiting.others:
+        return door.carry(worker, waiting.edge, waiting.incoming, waiting.chosen, None)
+    try:
+        verdict = quotas.reserve(waiting.asks, waiting.answered)
+    except CountersError as error:
+        message = f"the limits cannot be looked up, so the request is not sent: {error.args[-1]}"
+        return door.refuse(worker, waiting.edge, Refused(503, message, "limits_unavailable", retry_after_s=1))
+    return waiting if verdict is None else _go_on(waiting, verdict)
+
+
+def _go_on(waiting: Waiting, verdict: Verdict) -> Work | None:
+    worker, edge, incoming, door = waiting.worker, waiting.edge, waiting.incoming, waiting.door
+    quotas = worker.live.quotas
+    if verdict.refusing < 0:
+        quotas.look(waiting.asks, verdict.taken)
+        reservation = Reservation(quotas, waiting.asks, waiting.others, verdict)
+        if waiting.degraded:
+            reservation.tag = f"quota:{waiting.degraded}"
+            reservation.headers += f"x-pointsman-quota: {waiting.degraded}\r\n"
+        if worker.live.world is not waiting.world:  # another config came while we waited: a request sees one version
+            chosen = door.again(worker, edge, incoming, waiting.chosen[1])
+            if chosen is None:
+                reservation.settle((), sent=False)
+                return None
+            waiting.chosen = chosen
+        return door.carry(worker, edge, incoming, waiting.chosen, reservation)
+    quota = waiting.asks[verdict.refusing].counter.quota
+    if not quota.degrade or waiting.degraded:
+        return door.refuse(worker, edge, quotas.refused(waiting.asks, verdict))
+    quotas.note(quota, "degraded")
+    chosen = door.again(worker, edge, incoming, quota.degrade)
+    if chosen is None:
+        return None
+    waiting.chosen, waiting.degraded = chosen, quota.name
+    if chosen[-1] < 0:  # nobody can be tried there either: it is booked so
+        return door.carry(worker, edge, incoming, chosen, None)
+    return _try(waiting)

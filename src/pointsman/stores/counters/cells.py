@@ -1,0 +1,136 @@
+"""Cells: counters as rows of integers in memory, which a file may stand behind.
+
+A row has four words: the counter's id, its mark (of a rate the time up to which it is taken, of a window its beginning),
+what was used, and when the row may be forgotten. What is held stands apart, a column for each worker, who writes nothing but
+its own: a worker that is killed loses its column and nothing else. Words are written in such an order that a process may end
+between any two of them: nothing used is forgotten in the present window, nothing held stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pointsman.core.quotas import (
+    NEVER_US,
+    Ask,
+    Counter,
+    End,
+    Taken,
+    Verdict,
+    Windows,
+    rate_left,
+    rate_settled,
+    rate_start,
+)
+from pointsman.stores.counters.base import Clock
+
+WORDS = 4
+ID, MARK, USED, FORGET = range(WORDS)
+
+
+class Cells:
+    """Count in `words`, rows of four, and `held`, `slots` rows for each of so many columns, of which `column` is ours."""
+
+    def __init__(self, clock: Clock, windows: Windows) -> None:
+        self.clock = clock
+        self.windows = windows
+        self.words: memoryview
+        self.held: memoryview
+        self.slots = 0
+        self.columns = 1
+        self.column = 0
+
+    def place(self, counter: Counter) -> int:
+        """Return the counter's row, found or made."""
+        raise NotImplementedError
+
+    def take(self, asks: Sequence[Ask]) -> Verdict:
+        """Reserve all, or none; to be called while nobody else writes."""
+        now_us, wall_ms = self.clock.now_us(), self.clock.wall_ms()
+        words, present, refusing, worst_us = self.words, self.windows.present, -1, 0
+        taken: list[Taken] = []
+        marks: list[int] = []
+        for at, (counter, amount, hard) in enumerate(asks):
+            slot = counter.slot if counter.slot >= 0 else self.place(counter)
+            row, limit, rate_us = slot * WORDS, counter.limit, counter.rate_us
+            if rate_us:
+                start = rate_start(words[row + MARK], now_us, rate_us)
+                end = start + (amount * rate_us // limit if limit else 0)
+                wait_us = end - now_us - rate_us if limit else 1
+                mark, one = end, Taken(rate_left(end, now_us, counter), end - now_us, start)
+            else:
+                begun = words[row + MARK]
+                mark, until = present.get(counter.period, (0, 0))
+                if begun > mark or not mark <= wall_ms < until:
+                    mark, until = self.windows.not_before(begun, counter.period, wall_ms)
+                used = words[row + USED] if begun == mark else 0
+                held = self.held[slot] if self.columns == 1 else sum(self.held[slot :: self.slots])
+                wait_us = (until - wall_ms) * 1000
+                one = Taken(limit - used - held - amount, wait_us, mark, used, held)
+                wait_us = wait_us if one.left < 0 else 0
+            taken.append(one)
+            marks.append(mark)
+            if hard and wait_us > 0:
+                wait_us = NEVER_US if amount > limit else wait_us
+                if refusing < 0 or (worst_us != NEVER_US and (wait_us == NEVER_US or wait_us > worst_us)):
+                    refusing, worst_us = at, wait_us
+        if refusing >= 0:
+            return Verdict(refusing, worst_us, taken)
+        for (counter, amount, _), mark, one in zip(asks, marks, taken, strict=True):
+            self._put(counter, mark, amount, wall_ms + one.reset_us // 1000)
+        return Verdict(-1, 0, taken)
+
+    def _put(self, counter: Counter, mark: int, amount: int, forget_ms: int) -> None:
+        words, row = self.words, counter.slot * WORDS
+        if counter.rate_us:
+            words[row + MARK] = mark
+        else:
+            if words[row + MARK] != mark:
+                words[row + USED] = 0
+                words[row + MARK] = mark
+            self.held[self.column * self.slots + counter.slot] += amount
+        words[row + FORGET] = forget_ms
+
+    def give_back(self, ends: Sequence[End]) -> None:
+        """Settle; to be called while nobody else writes. What was used counts in the window that is now."""
+        now_us, wall_ms = self.clock.now_us(), self.clock.wall_ms()
+        words = self.words
+        present = self.windows.present
+        for end in ends:
+            counter, reserved, actual, _ = end
+            if counter.rate_us and actual == reserved:
+                continue  # it was taken as it was used
+            slot = counter.slot if counter.slot >= 0 else self.place(counter)
+            row = slot * WORDS
+            if counter.rate_us:
+                words[row + MARK] = rate_settled(words[row + MARK], now_us, end)
+                continue
+            begun = words[row + MARK]
+            mark, until = present.get(counter.period, (0, 0))
+            if begun > mark or not mark <= wall_ms < until:
+                mark, until = self.windows.not_before(begun, counter.period, wall_ms)
+            if begun != mark:
+                words[row + USED] = 0
+                words[row + MARK] = mark
+                words[row + FORGET] = until
+            words[row + USED] += actual
+            mine = self.column * self.slots + slot
+            left = self.held[mine] - reserved
+            self.held[mine] = left if left > 0 else 0
+
+    def states(self, counters: Sequence[Counter]) -> list[tuple[int, int, int, int]]:
+        """Return used, held, left and microseconds until all is free, of each."""
+        now_us, wall_ms = self.clock.now_us(), self.clock.wall_ms()
+        found = []
+        for counter in counters:
+            slot = counter.slot if counter.slot >= 0 else self.place(counter)
+            mark = self.words[slot * WORDS + MARK]
+            if counter.rate_us:
+                start = rate_start(mark, now_us, counter.rate_us)
+                left = rate_left(start, now_us, counter)
+                found.append((counter.limit - left, 0, left, start - now_us))
+                continue
+            begin, until = self.windows.not_before(mark, counter.period, wall_ms)
+            used, held = self.words[slot * WORDS + USED] if mark == begin else 0, sum(self.held[slot :: self.slots])
+            found.append((used, held, counter.limit - used - held, (until - wall_ms) * 1000))
+        return found

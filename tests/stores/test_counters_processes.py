@@ -1,0 +1,149 @@
+"""Counters under real processes: four at once at the last cent and the last request, killed, and with Redis frozen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from counter_kit import counter, opened, ready, take
+from gateway_redis import RedisServer
+
+PROGRAM = Path(__file__).parent / "counter_burst.py"
+PATHS = [str(PROGRAM.parent), str(PROGRAM.parent.parent / "gateway")]
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+class Workers:
+    """Four processes that share counters. `go` lets them ask together; they live until the end of the `with`."""
+
+    def __init__(self, url: str, data: Path, **given: Any) -> None:
+        asked = {
+            "url": url,
+            "data": str(data),
+            "measure": "usd",
+            "amount": 1,
+            "limit": 100,
+            "at_once": 100,
+            "rounds": 1,
+        }
+        asked |= {"pause_s": 0, "settled": False, "who": "p"} | given
+        self.processes = [
+            subprocess.Popen(
+                [sys.executable, str(PROGRAM), json.dumps(asked | {"number": number})],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )
+            for number in range(1, 5)
+        ]  # fmt: skip
+        for one in self.processes:
+            assert one.stdout is not None and one.stdout.readline() == "ready\n"
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        for one in self.processes:
+            one.kill()
+            one.wait()
+            for pipe in (one.stdin, one.stdout):
+                assert pipe is not None
+                pipe.close()
+        self.processes = []
+
+    def go(self) -> None:
+        for one in self.processes:
+            assert one.stdin is not None
+            one.stdin.write("go\n")
+            one.stdin.flush()
+
+    def said(self) -> list[dict[str, Any]]:
+        return [json.loads(one.stdout.readline()) for one in self.processes if one.stdout is not None]
+
+
+def url_of(name: str, server: RedisServer) -> str:
+    return server.url if name == "redis:" else name
+
+
+@pytest.mark.parametrize("name", ["file:", "redis:"])
+@pytest.mark.parametrize(
+    ("measure", "amount", "limit", "fits"), [("usd", 300, 10_000, 33), ("requests", 1, 250, 250), ("usd", 7, 7, 1)]
+)
+def test_f76_f77_four_processes_at_the_last_cent_and_request(
+    name: str, measure: str, amount: int, limit: int, fits: int, server: RedisServer, tmp_path: Path
+) -> None:
+    with Workers(url_of(name, server), tmp_path, measure=measure, amount=amount, limit=limit) as workers:
+        workers.go()
+        said = workers.said()
+    assert sum(one["admitted"] for one in said) == fits
+    assert sum(one["alone"] for one in said) == 0
+
+
+@pytest.mark.parametrize("name", ["file:", "redis:"])
+async def test_killed_processes_give_back_what_they_held_and_no_more(
+    name: str, server: RedisServer, tmp_path: Path
+) -> None:
+    url = url_of(name, server)
+    with Workers(url, tmp_path, at_once=10) as workers:
+        workers.go()
+        assert sum(one["admitted"] for one in workers.said()) == 40
+    with Workers(url, tmp_path, at_once=5, settled=True, who="q") as workers:
+        workers.go()
+        assert sum(one["admitted"] for one in workers.said()) == 20
+        store = await ready(opened(url, tmp_path, 0, 4, owner="me"))
+        (one,) = (await take(store, (counter("usd", 100, "mo"), 0))).taken
+        assert (one.used, one.held) == (20, 40 if name == "redis:" else 0)
+        store.close()
+    if name == "redis:":  # what they held is let go when they have been silent for long enough
+        server.ask("ZADD", "pointsman:1:owners", "1", "p1", "1", "p2", "1", "p3", "1", "p4")
+        store = await ready(opened(server.url, tmp_path, 0, 4, owner="again"))
+        (one,) = (await take(store, (counter("usd", 100, "mo"), 0))).taken
+        assert (one.used, one.held) == (20, 0)
+        store.close()
+
+
+def test_a_process_that_is_killed_again_and_again_leaves_nothing_held(tmp_path: Path) -> None:
+    import asyncio
+
+    for _ in range(5):
+        with Workers("file:", tmp_path, limit=10**9, at_once=50, rounds=1000, settled=True) as workers:
+            workers.go()
+            time.sleep(0.1)
+            workers.kill()
+    store = opened("file:", tmp_path, 0, 4)
+    (one,) = asyncio.run(take(store, (counter("usd", 10**9, "mo"), 0))).taken
+    assert one.held == 0 and one.used > 0
+
+
+@pytest.mark.serial
+def test_f84_redis_frozen_in_the_midst_of_a_burst_overshoots_by_no_more_than_was_left(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    limit = 2_000
+    more = {"limit": limit, "at_once": 10, "rounds": 200, "pause_s": 0.01, "settled": True}
+    with Workers(server.url, tmp_path, **more) as workers:
+        workers.go()
+        time.sleep(0.3)
+        server.freeze()
+        time.sleep(1.0)
+        server.thaw()
+        said = workers.said()
+    alone, together = sum(one["alone"] for one in said), sum(one["admitted"] - one["alone"] for one in said)
+    assert 0 < alone <= limit and together <= limit
+    assert alone + together <= limit + limit // 10  # they heard of what was left at nearly the same time
+    assert max(one["worst_ms"] for one in said) < 150
+    assert max(one["slow"] for one in said) <= 6
+    assert int(server.ask("HGET", "'pointsman:1:counter:all usd/mo'", "u").split()[-1]) == alone + together
+    assert int(server.ask("HGET", "'pointsman:1:counter:all usd/mo'", "h").split()[-1]) == 0
