@@ -146,7 +146,7 @@ def test_a_hit_is_told_with_whose_answer_it_was_and_what_it_saved(tmp_path: Path
     assert re.search(rf"cache +hit: the answer to {admitted(0).id}, 61 s old; \$0.00012 saved", told)
     assert re.search(r"charge +\$0.00 ", told)
     table = "\n".join(lines_of(run("usage", "--data", tmp_path, "--since", "2026-01-01", "--by", "cache")))
-    assert re.search(r"hit +1 .*\$0.000120", table) and re.search(r"miss +1 ", table) and "saved" in table
+    assert re.search(r"hit +1 .*\$0.00012", table) and re.search(r"miss +1 ", table) and "saved" in table
     assert max(map(len, table.splitlines())) <= 100
     [first] = [
         row

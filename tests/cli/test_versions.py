@@ -200,9 +200,13 @@ def test_every_setting_of_a_secret_kind_is_known() -> None:
         for name, field in schema["$defs"][kind]["properties"].items():
             if "SecretFile" in json.dumps(field):
                 found.add((section, name))
+    server = schema["$defs"]["Server"]["properties"].items()
+    of_server = [name for name, field in server if "SecretFile" in json.dumps(field)]
     everywhere = json.dumps(schema).count('"#/$defs/SecretFile"')
     assert found and all(is_secret((section, "x", name)) for section, name in found)
-    assert everywhere == json.dumps([schema["$defs"][k] for k in ("Provider", "Key")]).count('"#/$defs/SecretFile"')
+    assert of_server and all(is_secret(("server", name)) for name in of_server)
+    kinds = [schema["$defs"][kind] for kind in ("Provider", "Key", "Server")]
+    assert everywhere == json.dumps(kinds).count('"#/$defs/SecretFile"')
 
 
 def test_a_torn_last_line_costs_only_itself(tmp_path: Path) -> None:

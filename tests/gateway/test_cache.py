@@ -468,3 +468,21 @@ def test_a_route_without_a_cache_keeps_nothing(start_router: StartRouter, captur
     router = start_router(config(capture))
     assert [result(ask(router, "cap")) for _ in range(2)] == ["off", "off"]
     assert len(capture.requests) == 2 and not (router.data / "answers").exists()
+
+
+@BOTH
+def test_a_hit_is_a_request_without_tokens_for_the_quotas_of_its_caller(
+    start_router: StartRouter, capture: Capture, stream: bool
+) -> None:
+    made = config(capture) | {"keys": [{"name": "dev", "key": KEY}], "quotas": [{"key": "dev", "requests": "4/d"}]}
+    made["deployments"]["cap"] |= {"context": 1000, "max_output": 100}
+    made["quotas"].append({"key": "dev", "tokens": "400/month"})
+    router = start_router(made)
+    found = [ask(router, "r", stream=stream, max_tokens=50) for _ in range(4)]
+    assert [result(answer) for answer in found] == ["miss", "hit", "hit", "hit"]
+    left = [int(answer.headers["x-ratelimit-remaining-requests"]) for answer in found]
+    assert left == [3, 2, 1, 0]
+    tokens = [int(answer.headers["x-ratelimit-remaining-tokens"]) for answer in found]
+    assert tokens[1] == tokens[2] == tokens[3]  # what a hit reserves it gives back
+    assert ask(router, "r", stream=stream, max_tokens=50).status == 429
+    assert len(capture.requests) == 1

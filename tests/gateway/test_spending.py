@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from pointsman.core.routing import Stay
 from pointsman.gateway.affinity import Affinity
-from pointsman.gateway.kept import MOST_ANSWER_BYTES, Answers, Kept
 from pointsman.gateway.spending import DAY_MS, Spending
 
 NOON = 20_000 * DAY_MS + DAY_MS // 2
@@ -113,14 +112,3 @@ def test_conversations_are_forgotten_when_there_are_too_many_or_it_is_late() -> 
     found = [affinity.find(b"%d" % n, 99.0) for n in range(6)]
     assert [stay and stay.deployment for stay in found] == [None, None, "again", None, "d4", "d5"]
     assert affinity.find(b"2", 100.0) is None and len(affinity) == 2
-
-
-def test_kept_answers_stay_within_their_bytes() -> None:
-    answers = Answers(most_bytes=1_000)
-    for n in range(50):
-        answers.keep(b"%d" % (n % 7), Kept(n, b"x" * (100 + n)))
-    held = [kept for n in range(7) if (kept := answers.find(b"%d" % n, 0)) is not None]
-    assert 0 < sum(len(kept.body) for kept in held) <= 1_000
-    assert answers.find(b"0", 50) is None  # older than asked for
-    answers.keep(b"big", Kept(99, b"x" * (MOST_ANSWER_BYTES + 1)))
-    assert answers.find(b"big", 0) is None

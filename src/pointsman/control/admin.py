@@ -152,7 +152,7 @@ class Admin:
         while time.monotonic() < until_s:
             found = outcome(self._data)
             if token in found.get("answers", ()):
-                self._note_reload(request.scope["state"]["who"], found)
+                await asyncio.to_thread(self._note_reload, request.scope["state"]["who"], found)
                 if not found["ok"]:
                     return error_reply("config_not_changed", found["error"])
                 return json_reply({"version": found["version"], "restart": found["restart"]})

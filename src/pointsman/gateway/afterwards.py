@@ -8,11 +8,15 @@ from pointsman.core.entry import AttemptRow
 from pointsman.core.options import cost_nano
 from pointsman.core.outcome import Kind
 from pointsman.core.routing import Routed, Stay
-from pointsman.gateway.kept import Kept
+from pointsman.core.usage import NO_USAGE
+from pointsman.gateway.kept import MOST_ANSWER_BYTES
 from pointsman.gateway.ladder import answer_key
+from pointsman.stores.cache_memory import MOST_BYTES, Answer
 
 if TYPE_CHECKING:
     from pointsman.gateway.exchange import Exchange
+
+KEPT_MS = 30 * 86_400_000  # the oldest that a rung of a ladder may ask for
 
 
 def hold(exchange: Exchange, position: int) -> None:
@@ -39,5 +43,8 @@ def note(exchange: Exchange, routed: Routed, row: AttemptRow, now_ms: float) -> 
 
 def keep(exchange: Exchange, answer: bytes) -> None:
     """Keep a complete answer for when the ladder is needed."""
-    live = exchange.shell.live
-    live.answers.keep(answer_key(exchange), Kept(live.clock.wall_ms(), answer))
+    live, (share, key) = exchange.shell.live, answer_key(exchange)
+    if 0 < len(answer) <= MOST_ANSWER_BYTES:
+        now_ms = live.clock.wall_ms()
+        made = Answer(exchange.request.id, now_ms, now_ms + KEPT_MS, "", answer, NO_USAGE, -1, "", "", "", "")
+        live.answers.put(share, key, made, MOST_BYTES)

@@ -166,15 +166,15 @@ class Cache:
         most = part.caching.settings.max_bytes
         self.memory.put(part.key.share, part.name, answer, most)
         self.files.put(part.key.share, part.name, answer, most, self._flights.landed(part, answer))
-        metrics, memory = self._metrics, self.memory
-        metrics.cache_bytes, metrics.cache_entries = memory.bytes, memory.entries
 
     def ended(self, exchange: Exchange) -> None:
         """Note the end of an exchange: one that others wait for may have ended without an answer to give them."""
         part = exchange.cache
         if part is not None and part.flight is not None:
             self._flights.failed(part)
-        self._metrics.cache_errors = self.files.failed
+        metrics, memory = self._metrics, self.memory
+        metrics.cache_bytes, metrics.cache_entries = memory.bytes, memory.entries
+        metrics.cache_errors = self.files.failed
 
 
 def wish_of(router: RouterOptions, header: bytes | None) -> Wish:

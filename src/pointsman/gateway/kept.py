@@ -1,20 +1,10 @@
-"""Kept: the last complete answer to each request of routes that may fall back on it. Bounded, in this worker's memory."""
+"""Kept: what a stream has said so far, for whoever gives its answer again: ladder, cache, idempotency key. Bounded."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
 
-MOST_BYTES = 64 * 1024 * 1024  # of kept answers in a worker
 MOST_ANSWER_BYTES = 1024 * 1024  # longer ones are not kept
-
-
-class Kept(NamedTuple):
-    """Hold an answer as the client got it: a JSON body, or the events of a stream. Unix milliseconds."""
-
-    at_ms: int
-    body: bytes
 
 
 class Recording:
@@ -43,26 +33,3 @@ class Recording:
     def whole(self) -> bytes:
         """Return all of it; b"" when it was too long."""
         return b"".join(self._pieces)
-
-
-class Answers:
-    """Keep the last complete answer to each request, for routes that may fall back on it. Bounded; the oldest go first."""
-
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._most = most_bytes
-        self._kept: OrderedDict[bytes, Kept] = OrderedDict()
-        self._bytes = 0
-
-    def keep(self, key: bytes, kept: Kept) -> None:
-        """Keep an answer in place of an earlier one; one that is too long is not."""
-        if not 0 < len(kept.body) <= MOST_ANSWER_BYTES:
-            return
-        self._bytes += len(kept.body) - len(self._kept.pop(key, Kept(0, b"")).body)
-        self._kept[key] = kept
-        while self._bytes > self._most:
-            self._bytes -= len(self._kept.popitem(last=False)[1].body)
-
-    def find(self, key: bytes, not_before_ms: int) -> Kept | None:
-        """Return the answer kept under `key`, unless it is older than asked for."""
-        kept = self._kept.get(key)
-        return kept if kept is not None and kept.at_ms >= not_before_ms else None

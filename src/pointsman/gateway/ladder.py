@@ -5,9 +5,10 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
+from pointsman.core.cachekey import share_of
 from pointsman.core.chat import Choice, End, Finish, Message, Reply, Start, Text, TextDelta, UsageReport
 from pointsman.core.outcome import CLASSES, Blame, Kind, Outcome
-from pointsman.core.policy import Rung
+from pointsman.core.policy import Key, Rung
 from pointsman.core.request import NEED_JSON_SCHEMA
 from pointsman.core.usage import Usage
 from pointsman.gateway import answers
@@ -31,13 +32,12 @@ class Last(NamedTuple):
     rung: str
 
 
-def answer_key(exchange: Exchange) -> bytes:
+def answer_key(exchange: Exchange) -> tuple[str, str]:
     """Return what an answer is kept under: its caller, its route and the request to the last byte. One caller never gets
     what was written for another."""
-    caller = exchange.incoming.caller
-    digest = blake2b(repr((getattr(caller, "who", ()), exchange.options.label)).encode(), digest_size=16)
-    digest.update(exchange.incoming.body)
-    return digest.digest()
+    caller, label = exchange.incoming.caller, exchange.options.label
+    assert isinstance(caller, Key)
+    return share_of("key", label, caller.who).hex(), blake2b(exchange.incoming.body, digest_size=20).hexdigest()
 
 
 def keeps_answers(exchange: Exchange) -> bool:
@@ -79,8 +79,8 @@ def _refusal(exchange: Exchange, outcome: Outcome, headers: str, rung: str) -> L
 def _cached(exchange: Exchange, rung: Rung) -> bytes | None:
     live = exchange.shell.live
     oldest_ms = live.clock.wall_ms() - int((rung.cached_s or 0.0) * 1000)
-    kept = live.answers.find(answer_key(exchange), oldest_ms)
-    return kept.body if kept is not None else None
+    kept = live.answers.get(*answer_key(exchange), live.clock.wall_ms())
+    return kept.body if kept is not None and kept.at_ms >= oldest_ms else None
 
 
 def _reply(exchange: Exchange, text: str) -> bytes | None:

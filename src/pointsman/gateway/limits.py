@@ -70,12 +70,15 @@ class Quotas:
         self._touched: set[Counter] = set()
         self._rows: dict[str, Reading] = {}
         self._alone = False
+        self.policy = policy
         self.adopt(policy)
 
     def adopt(self, policy: Policy) -> None:
         """Take over a config version's quotas. Raise OSError when these are the first and their store cannot be opened."""
         if policy.quotas and self._place is not None and self._store is None:
             self._open(policy, self._place)
+        elif self._store is not None and policy.listener.counters != self.policy.listener.counters:
+            COMPLAINTS.say("server.counters: takes a restart; until then the quotas are counted where they were")
         self.policy = policy
         self.active = bool(policy.quotas)
         self._windows.set_zone(zone_of(policy.listener.time_zone))
@@ -136,12 +139,16 @@ class Quotas:
         subjects = {
             "": "", "key": key.name, "project": key.project, "team": key.team, "organisation": key.organisation
         }  # fmt: skip
+        above = {"team": (key.organisation,), "project": (key.organisation, key.team)}
+        above |= dict.fromkeys(("", "key", "organisation"), ())
         counters: list[Counter] = []
         others: list[Counter] = []
         for at, quota in enumerate(self.policy.quotas):
             subject = subjects[quota.scope]
             if not _concerns(quota, subject) or quota.route not in ("", *names):
                 continue
+            # Two organisations may each have a team of one name: each counts for itself.
+            subject = "/".join(filter(None, (*above[quota.scope], subject)))
             counter = self._counters.get((at, subject))
             if counter is None:
                 counter = self._counters[at, subject] = Counter(quota, subject, deployments_of(quota, self.policy))

@@ -31,13 +31,13 @@ from pointsman.core.sketch import Sketch
 from pointsman.core.standing import Standing, standing_of
 from pointsman.gateway.affinity import Affinity
 from pointsman.gateway.alerts import Alerts
-from pointsman.gateway.kept import Answers
 from pointsman.gateway.limits import Quotas
 from pointsman.gateway.loads import Load
 from pointsman.gateway.measured import Measured
 from pointsman.gateway.quota import BURST, Hedges, QuotaGroup
 from pointsman.gateway.spending import Spending
 from pointsman.gateway.world import Place, World
+from pointsman.stores.cache_memory import Memory
 
 if TYPE_CHECKING:
     from pointsman.gateway.attempt import Attempt
@@ -82,7 +82,7 @@ class Live:
         self.packed: list[Raw] = []  # the states as the journal has them: they change more rarely than they are written
         self.calm = False  # no state speaks against a send; may be False too long, never True too long
         self.affinity = Affinity()
-        self.answers = Answers()
+        self.answers = Memory()  # for the ladders
         self.spending = Spending()
         self.measured = Measured((), [])
         self.hedges = Hedges()

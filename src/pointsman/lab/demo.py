@@ -126,7 +126,7 @@ def _stay(processes: Processes, out: Console) -> None:
     api, status = f"http://127.0.0.1:{processes.port}/v1", f"http://127.0.0.1:{processes.admin_port}/"
     demo_report.title(out, "Everything is still running", "Ctrl-C stops it")
     out.print(f"  API     {api}  (key {KEY})")
-    out.print(f"  status  {status}")
+    out.print(f"  status  {status}  (password: pointsman admin token --data {processes.data})", soft_wrap=True)
     out.print(f"  ledger  pointsman tail --data {processes.data}", soft_wrap=True)
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin":
         with contextlib.suppress(webbrowser.Error, OSError):

@@ -54,7 +54,9 @@ class Cells:
             slot = counter.slot if counter.slot >= 0 else self.place(counter)
             row, limit, rate_us = slot * WORDS, counter.limit, counter.rate_us
             if rate_us:
-                start = rate_start(words[row + MARK], now_us, rate_us)
+                start = words[row + MARK]
+                if not now_us < start <= now_us + 2 * rate_us:
+                    start = now_us  # as rate_start says
                 end = start + (amount * rate_us // limit if limit else 0)
                 wait_us = end - now_us - rate_us if limit else 1
                 mark, one = end, Taken(rate_left(end, now_us, counter), end - now_us, start)
@@ -76,20 +78,17 @@ class Cells:
                     refusing, worst_us = at, wait_us
         if refusing >= 0:
             return Verdict(refusing, worst_us, taken)
+        holds, mine = self.held, self.column * self.slots
         for (counter, amount, _), mark, one in zip(asks, marks, taken, strict=True):
-            self._put(counter, mark, amount, wall_ms + one.reset_us // 1000)
-        return Verdict(-1, 0, taken)
-
-    def _put(self, counter: Counter, mark: int, amount: int, forget_ms: int) -> None:
-        words, row = self.words, counter.slot * WORDS
-        if counter.rate_us:
-            words[row + MARK] = mark
-        else:
+            row = counter.slot * WORDS
             if words[row + MARK] != mark:
-                words[row + USED] = 0
+                if not counter.rate_us:
+                    words[row + USED] = 0
                 words[row + MARK] = mark
-            self.held[self.column * self.slots + counter.slot] += amount
-        words[row + FORGET] = forget_ms
+                words[row + FORGET] = wall_ms + one[1] // 1000
+            if not counter.rate_us:
+                holds[mine + counter.slot] += amount
+        return Verdict(-1, 0, taken)
 
     def give_back(self, ends: Sequence[End]) -> None:
         """Settle; to be called while nobody else writes. What was used counts in the window that is now."""
