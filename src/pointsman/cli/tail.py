@@ -31,14 +31,19 @@ def tail(
         seen = rows[-1]["seq"] if rows else 0
         if not as_json and lines:
             typer.echo(head(width))
-        _print(rows if lines else [], width)
+        _print(_in_time(rows) if lines else [], width)
         while follow:
             rows = reader.recent(MOST_AT_ONCE, after=seen)
             if rows:
-                _print(rows, width)
+                _print(_in_time(rows), width)
                 seen = rows[-1]["seq"]
             else:
                 time.sleep(POLL_S)
+
+
+def _in_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows as they came in: those of several workers are booked one worker after the other."""
+    return sorted(rows, key=lambda row: (row["at_ms"], row["seq"]))
 
 
 SHORT_ID = 20  # characters shown of an id: enough for `explain` to know it by
