@@ -115,7 +115,8 @@ def carry(
     if reservation is not None:
         exchange.reservation = reservation
         tags = (*tags, reservation.tag) if reservation.tag else tags
-    client_id, clock = headers.get("x-request-id", b"")[:128].decode("latin-1"), worker.live.clock
+    given, clock = headers.get("x-request-id"), worker.live.clock
+    client_id = "" if given is None else given[:128].decode("latin-1")
     # The journal's copy of the snapshot has its states packed already: the same bytes, for much less work.
     packed = options.states_of(worker.live.packed)  # type: ignore[arg-type]
     kept = Snapshot(snapshot.version, snapshot.now_ms, snapshot.seed, packed, snapshot.calm, snapshot.detail)

@@ -28,7 +28,7 @@ from pointsman.gateway.attempt import Pipe, known_usage
 from pointsman.gateway.cache import Part
 from pointsman.gateway.counts import Account
 from pointsman.gateway.delivery import Delivery
-from pointsman.gateway.drain import Drain
+from pointsman.gateway.drain import GONE, Drain
 from pointsman.gateway.edge import Edge, Incoming
 from pointsman.gateway.ladder import keeps_answers, last_answer
 from pointsman.gateway.once import kept_of
@@ -329,7 +329,7 @@ class Exchange:
             self.drain = Drain(self, attempt, attempt.connection)
             self.due_ms = self.drain.due_ms
         else:
-            self.left(Outcome(Kind.CLIENT_GONE, 0, "the client closed the connection"))
+            self.left(GONE)
 
     def left(self, outcome: Outcome) -> None:
         """End for good without anyone to tell."""
@@ -357,7 +357,7 @@ class Exchange:
     def give_up(self, outcome: Outcome) -> None:
         """End the wait with an outcome of our own, such as a limit that has passed."""
         if self.drain is not None:
-            self.left(Outcome(Kind.CLIENT_GONE, 0, "the client closed the connection"))
+            self.left(GONE)
             return
         if self.rival is not None:
             hedge.lost(self, self.rival, outcome)
