@@ -82,3 +82,13 @@ def test_what_fits_passes_and_is_noticed() -> None:
     assert stream.text_bytes == len("first" + "a" + "another word" + "a")
     for other in (event("a"), chunk(event("a")) * 2, chunk(event("a"))[:-1], chunk(b"x" * MAX_PLAIN_CHUNK)):
         assert not tap(other)
+
+
+def test_a_first_event_that_also_tells_the_role_is_no_template_but_the_second_is() -> None:
+    stream, sent, seen = RelayStream(show_usage=False), list[bytes](), Seen()
+    first = event("x", delta={"role": "assistant", "content": "first"})
+    assert stream.feed(first) == first and stream.content
+    assert stream.tap(SIZE_LINES, sent.append, seen) is None
+    stream.feed(event("second"))
+    tap = stream.tap(SIZE_LINES, sent.append, seen)
+    assert tap is not None and tap(chunk(event("third"))) and sent == [chunk(event("third"))]

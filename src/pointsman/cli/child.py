@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ LONGEST_DELAY_S = 5.0
 class Child:
     """Start `python -m module`, and know what became of it. `name` is how people are told of it."""
 
-    def __init__(self, name: str, module: str, *arguments: str) -> None:
+    def __init__(self, name: str, module: str, *arguments: str, nice: int = 0) -> None:
         self.name = name
         self.delay_s = 0.0  # before the next start
         self.ready = False
@@ -27,6 +28,7 @@ class Child:
         self.has: bytes | None = None  # the policy that it said it has
         self._module = module
         self._arguments = arguments
+        self._nice = nice  # from its first instruction on: what it imports must not keep the others from getting ready
         self._feed = memoryview(b"")
         self.process: subprocess.Popen[bytes] | None = None
         self._started_s = 0.0
@@ -41,6 +43,9 @@ class Child:
         # -P: a file in the working folder must not take the place of a module.
         command = [sys.executable, "-P", "-m", self._module, *self._arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)  # noqa: S603
+        if self._nice:
+            with contextlib.suppress(OSError):  # it has ended already
+                os.setpriority(os.PRIO_PROCESS, self.process.pid, self._nice)
         os.set_blocking(self.stdin, False)
         os.set_blocking(self.stdout, False)
 

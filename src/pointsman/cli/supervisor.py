@@ -23,6 +23,7 @@ from pointsman.cli.child import Child
 from pointsman.cli.reload import Reload
 
 WORKER, CONTROL = "pointsman.gateway.worker", "pointsman.control.main"
+CONTROL_NICE = 19  # the least share of a busy core: the ledger may be late, an answer not
 START_S = 60.0  # for all to get ready
 FLUSH_S = 75.0  # for the control process to book the last requests
 MOST_LISTED = 6  # names in a line of the report
@@ -42,7 +43,7 @@ class Supervisor:
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = options
         self._data = Path(options["data"])
-        self._control = Child("the control process", CONTROL)
+        self._control = Child("the control process", CONTROL, nice=CONTROL_NICE)
         self._workers: list[Child] = [Child("worker 1", WORKER)]
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []

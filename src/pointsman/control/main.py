@@ -36,7 +36,6 @@ from pointsman.stores.ledger import LedgerError
 from pointsman.stores.private import TOKEN_VARIABLE, PrivateError, admin_token_of
 from pointsman.stores.sqlite import FILE, SqliteWriter
 
-NICE = 19  # the least share of a busy core: the ledger may be late, an answer not
 POLL_S = 0.2  # how soon the pump looks again when it has caught up: each look costs a transaction, however few the rows
 IDLE_S = 0.5  # how rarely it looks when there is none
 FLUSH_S = 60.0  # for booking at the end; what is left stays in the journal
@@ -243,7 +242,6 @@ def run(start: Start, policy: Policy) -> int:
 def main() -> None:
     """Run one control process."""
     os.umask(0o077)
-    os.nice(NICE)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's affair, also when sent to all of us
     with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:
         start = msgspec.json.decode(stdin.readline() or b"null", type=Start)

@@ -35,6 +35,7 @@ _CONTENT_MEMBERS = (
 
 
 MOST_HEADS = 16  # lengths of segments whose beginning one stream remembers
+LESSONS = 4  # events with content that are looked at until one of them is the template: the first often tells the role too
 
 
 class Watched(Protocol):
@@ -54,7 +55,7 @@ class RelayStream:
     """
 
     __slots__ = (
-        "_around", "_carry", "_middle", "_overhead", "_prefix", "_show_usage", "_tail", "content", "done",
+        "_around", "_carry", "_lessons", "_middle", "_overhead", "_prefix", "_show_usage", "_tail", "content", "done",
         "events", "failure", "finishes", "served_model", "text_bytes", "usage",
     )  # fmt: skip
 
@@ -65,6 +66,7 @@ class RelayStream:
         self._overhead = 0  # bytes of an event beside its text
         self._prefix = self._middle = self._tail = b""  # the template; unknown until an event with text came
         self._around = -1  # bytes of prefix and tail
+        self._lessons = LESSONS
         self.content = False
         self.done = False
         self.failure: Outcome | None = None
@@ -88,7 +90,7 @@ class RelayStream:
             if QUOTE not in text and LF not in text and QUOTE not in padding and LF not in padding and CR not in data:
                 self.text_bytes += len(text)
                 return data
-        if not self._carry and self.content and _is_plain(data):
+        if not self._carry and not self._lessons and _is_plain(data):
             events = data.count(b"\n\n")
             self.text_bytes += max(events, len(data) - events * self._overhead)
             return data
@@ -207,9 +209,10 @@ class RelayStream:
             return
         self.content = True
         self.text_bytes += size
-        if self._around < 0 and not choice.finish_reason:
-            self._overhead = self._overhead or len(payload) + 8 - size
+        if self._lessons and not choice.finish_reason:
+            self._overhead = len(payload) + 8 - size
             self._learn(payload, delta)
+            self._lessons = self._lessons - 1 if self._around < 0 else 0
 
     def _learn(self, payload: bytes, delta: dict[str, Any]) -> None:
         """Remember how an event that carries nothing but text looks around the text."""
