@@ -1,8 +1,9 @@
-"""Measure what quotas cost a request: reserve and settle of three counters, in memory, in the file, in Redis.
+"""Measure what quotas cost a request: reserve and settle of three counters, in memory, in the file, in Redis or PostgreSQL.
 
-    python bench/quotas.py [redis://HOST:PORT]
+    python bench/quotas.py [redis://HOST:PORT] [postgresql://USER:PASSWORD@HOST:PORT/DATABASE]
 
-Prints microseconds of CPU per request, the best of many batches, and for Redis the round trip as well.
+Prints microseconds of CPU per request, the best of many batches, and for a server the time until the answer as well; then
+the same with leases, and how many calls of the server a request cost.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from pointsman.core.quotas import Ask, Counter, End, Quota, Verdict, Windows
 from pointsman.gateway.reservation import headers_of
@@ -73,6 +75,46 @@ async def later(store: Counters) -> tuple[float, float]:
     return min(cpu_s) * 1e6, sorted(trips_s)[len(trips_s) // 2] * 1e6
 
 
+class Calls:
+    """Count the calls of a shared store's server."""
+
+    def __init__(self, store: Counters) -> None:
+        self.count = 0
+        server = store._server  # type: ignore[attr-defined]
+        self._reserve, self._settle = server.reserve, server.settle
+        server.reserve, server.settle = self.reserve, self.settle
+
+    def reserve(self, *given: Any) -> None:
+        self.count += 1
+        self._reserve(*given)
+
+    def settle(self, *given: Any) -> None:
+        self.count += 1
+        self._settle(*given)
+
+
+async def steady(store: Counters) -> tuple[float, float, float]:
+    """Return microseconds of CPU per request, calls per request, and the median wait, at 1,000 requests a second."""
+    await store.ready(2)  # type: ignore[attr-defined]
+    asked, loop, calls = asks(), asyncio.get_running_loop(), Calls(store)
+    waits_s, count = [], 3_000
+
+    async def one() -> None:
+        began_s = time.perf_counter()
+        coming: asyncio.Future[Verdict] = loop.create_future()
+        verdict = store.reserve(asked, coming.set_result) or await coming
+        waits_s.append(time.perf_counter() - began_s)
+        headers_of(asked, verdict.taken)
+        store.settle(ends(asked, verdict))
+
+    began_s = time.process_time()
+    for _ in range(count // 5):
+        await asyncio.gather(*(one() for _ in range(5)))
+        await asyncio.sleep(0.005)
+    cpu_s = time.process_time() - began_s
+    return cpu_s / count * 1e6, calls.count / count, sorted(waits_s)[count // 2] * 1e6
+
+
 def main() -> None:
     import uvloop
 
@@ -83,14 +125,23 @@ def main() -> None:
             print(f"{at_once(store):8.1f} µs per request, {url}", flush=True)
             store.close()
 
-        async def shared() -> None:
-            store = open_counters(sys.argv[1], place, Clock(), Windows())
+        async def shared(url: str) -> None:
+            store = open_counters(url, place, Clock(), Windows())
             cpu_us, trip_us = await later(store)
-            print(f"{cpu_us:8.1f} µs per request, redis:, and {trip_us:.0f} µs until the answer")
+            print(f"{cpu_us:8.1f} µs per request, {url.split(':')[0]}:, and {trip_us:.0f} µs until the answer")
             store.close()
 
-        if len(sys.argv) > 1:
-            uvloop.run(shared())
+        async def leased(url: str, lease_ms: int) -> None:
+            store = open_counters(url, place._replace(lease_ms=lease_ms), Clock(), Windows())
+            cpu_us, calls, wait_us = await steady(store)
+            name = f"{url.split(':')[0]}: at 1,000/s, leases of {lease_ms} ms"
+            print(f"{cpu_us:8.1f} µs per request, {calls:.2f} calls, {wait_us:.0f} µs until the answer, {name}")
+            store.close()
+
+        for url in sys.argv[1:]:
+            uvloop.run(shared(url))
+            for lease_ms in (0, 100):
+                uvloop.run(leased(url, lease_ms))
 
 
 if __name__ == "__main__":

@@ -29,11 +29,21 @@ redis() {
   apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server
 }
 
+# And against a real PostgreSQL, of which only the programs are used: never a cluster of this machine.
+postgres() {
+  { compgen -G "/usr/lib/postgresql/*/bin/initdb" || command -v initdb; } >/dev/null && return
+  [ "$(id -u)" = 0 ] || { echo "install PostgreSQL (Debian: apt-get install postgresql)"; return 1; }
+  mkdir -p /etc/postgresql-common/createcluster.d
+  echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/pointsman-tests.conf
+  apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql
+}
+
 check format ruff format --check .
 check lint ruff check .
 check types mypy
 check layers lint-imports
 check redis redis
+check postgres postgres
 check parallel tests -n 2 -m "not serial and not nightly" "$@"
 check serial tests -m "serial and not nightly" "$@"
 

@@ -15,10 +15,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent / "gateway"))
+sys.path.append(str(Path(__file__).parent))
 
 if TYPE_CHECKING:
     from gateway_lab import Lab
     from gateway_router import Router
+
+    from servers import PostgresServer
 
 settings.register_profile("pr", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("nightly", max_examples=2000, deadline=None)
@@ -46,6 +49,21 @@ def router(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Route
     with Router(router_config(lab), tmp_path_factory.mktemp("router")) as running:
         yield running
         running.check_quiet()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL for all tests of this process: who kills or freezes it sees to it that it runs again."""
+    from servers import PostgresServer
+
+    with PostgresServer() as running:
+        yield running
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> str:
+    """The URL of a database that nobody has used."""
+    return postgres.database()
 
 
 StartRouter = Callable[..., "Router"]

@@ -43,11 +43,22 @@ class Told:
 class Clients:
     """Run `count` clients in a thread of their own; each asks again as soon as it is answered, while `going`."""
 
-    def __init__(self, port: Callable[[], int], count: int, *, model: str = "main", pause_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        place: Callable[[], tuple[str, int]],
+        count: int,
+        *,
+        model: str = "main",
+        pause_s: float = 0.0,
+        name: str = "c",
+        key: str = "",
+    ) -> None:
         self.told: list[Told] = []
         self.refused = 0  # connections
         self.pending = 0  # requests sent and not ended
-        self._port, self._model, self._pause_s = port, model, pause_s
+        self._place, self._model, self._pause_s = place, model, pause_s
+        self._name = name  # what their requests' ids begin with
+        self._auth = f"authorization: Bearer {key}\r\n" if key else ""
         self._going = asyncio.Event()
         self._busy = 0  # clients between two looks at `_going`
         self._made = 0
@@ -98,14 +109,14 @@ class Clients:
         """Ask once, on the connection that is there or on a new one; return the connection if it can be used again."""
         if line is None:
             try:
-                line = await asyncio.open_connection("127.0.0.1", self._port())
+                line = await asyncio.open_connection(*self._place())
             except OSError:
                 self.refused += 1
                 await asyncio.sleep(RETRY_S)
                 return None
         reader, writer = line
         self._made += 1
-        told = Told(f"c{self._made}", stream, time.time())
+        told = Told(f"{self._name}{self._made}", stream, time.time())
         self.told.append(told)
         self.pending += 1
         keep = False
@@ -127,7 +138,7 @@ class Clients:
     def _request(self, told: Told) -> bytes:
         body = {"model": self._model, "messages": [{"role": "user", "content": f"say something to {told.name}"}]}
         data = json.dumps(body | {"stream": told.stream}).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nx-request-id: {told.name}\r\n"
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nx-request-id: {told.name}\r\n{self._auth}"
         return f"{head}content-length: {len(data)}\r\n\r\n".encode() + data
 
 

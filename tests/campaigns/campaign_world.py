@@ -160,7 +160,7 @@ class Campaign:
         self.starts = 0
         self.data = data or folder / "data"
         self.router = self.start()
-        self.clients = Clients(lambda: self.router.port, clients)
+        self.clients = Clients(lambda: (self.router.host, self.router.port), clients)
         self.books = Books()
 
     def __enter__(self) -> Campaign:

@@ -141,18 +141,19 @@ class Serving:
                 cwd=folder,
             )
         try:
-            self.port, self.admin_port = self._ports()
+            self.host, self.port, self.admin_port = self._places()
         except BaseException:
             self.kill()
             raise
 
-    def _ports(self) -> tuple[int, int]:
-        """Return its ports once it is ready. Raise AssertionError, with its output, when it does not get ready."""
+    def _places(self) -> tuple[str, int, int]:
+        """Return its address and ports once it is ready. Raise AssertionError, with its output, when it does not get
+        ready."""
         until_s = time.monotonic() + READY_S
-        while not (found := re.search(r"endpoint +http://[\d.]+:(\d+)/v1", self.said)) or "workers " not in self.said:
+        while not (found := re.search(r"endpoint +http://([\d.]+):(\d+)/v1", self.said)) or "workers " not in self.said:
             assert self.process.poll() is None and time.monotonic() < until_s, self.said
             time.sleep(0.02)
-        return int(found[1]), int(re.findall(r"status +http://127\.0\.0\.1:(\d+)/", self.said)[0])
+        return found[1], int(found[2]), int(re.findall(r"status +http://127\.0\.0\.1:(\d+)/", self.said)[0])
 
     @property
     def said(self) -> str:
@@ -174,7 +175,9 @@ class Serving:
     def ask(
         self, path: str, method: str = "GET", *, admin: bool = False, timeout_s: float = 20.0, **headers: str
     ) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port if admin else self.port, timeout=timeout_s)
+        connection = http.client.HTTPConnection(
+            "127.0.0.1" if admin else self.host, self.admin_port if admin else self.port, timeout=timeout_s
+        )
         if admin and (self.data / "admin-token").exists():
             headers = {"authorization": f"Bearer {(self.data / 'admin-token').read_text().strip()}"} | headers
         try:
@@ -187,7 +190,7 @@ class Serving:
     def chat(self, model: str, client_id: str = "", *, stream: bool = False) -> tuple[int, bytes, dict[str, str]]:
         """Send one request on a connection of its own; return status, body and headers."""
         body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": stream}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=20)
         try:
             headers = {"content-type": "application/json"} | ({"x-request-id": client_id} if client_id else {})
             connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 from pointsman.cli.root import app
 from pointsman.control import keystore
 from pointsman.core.keys import CLIENT, is_key
+from pointsman.stores.choose import Stores
 
 Start = Callable[..., Serving]
 IN_FORCE_S = 2.0
@@ -202,7 +204,7 @@ def test_f83_what_a_killed_command_could_not_publish_the_control_process_does(
     router = serve("--workers", "2")
     made(router, "first")
     until_all(clients(router, ""), 401)
-    with keystore.opened(router.data) as store:  # and no more than that: nothing is published
+    with closing(keystore.opened(Stores(router.data))) as store:  # and no more than that: nothing is published
         _, text = store.acting("killed").add_key("second")
     until_all(clients(router, text), 200)
 

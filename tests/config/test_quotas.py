@@ -72,6 +72,15 @@ def test_a_quota_is_part_of_the_version() -> None:
         ("quotas: [{usd: 1/d, uds: 3}]", 'quotas[0]: unknown setting "uds". Did you mean "usd"?'),
         ("quotas: [{usd: 1/d, notify_at: 0}]", "quotas[0].notify_at: must be more than 0."),
         ("server: {counters: 'redis:/x'}", "5:20: server.counters: expected redis://[USER:PASSWORD@]HOST[:PORT]"),
+        (
+            "server: {counters: 'postgresql://canary@h'}",
+            "5:20: server.counters: expected postgresql://[USER:PASSWORD@]HOST",
+        ),
+        ("server: {counters_lease_ms: 1001}", "server.counters_lease_ms: "),
+        (
+            "server: {cache: 'http://canary@h'}",
+            "5:17: server.cache: expected redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or file:.",
+        ),
         ("server: {counters: 'memory:', workers: 2}", "server.counters: memory: is one worker's; there are several."),
         ("server: {replicas: 2}", "server.replicas: needs counters that they share."),
     ],
@@ -90,9 +99,24 @@ def test_doubts_are_told() -> None:
     assert any("money cannot be counted at deployments without a price: a." in str(one) for one in warned)
 
 
+def test_answers_in_the_server_that_counts_are_doubted() -> None:
+    both = "server: {counters: 'redis://h/1', cache: 'redis://h:%d/2'}"
+    (said,) = loads(both % 6379).warnings
+    assert "server.cache: is the server that counts quotas" in str(said) and not loads(both % 6380).warnings
+
+
+def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = loads("server: {counters: 'postgresql://me:canary@h/d', replicas: 2}").policy
+    assert policy.listener.counters.reveal().endswith("@h/d")
+    monkeypatch.setattr("pointsman.config.stores.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"server\.counters: needs the driver.*pip install 'pointsman\[postgres\]'"):
+        loads("server: {counters: 'postgresql://me:canary@h/d'}")
+
+
 def test_the_password_of_a_store_is_a_secret() -> None:
     policy = loads('server: {counters: "${REDIS}", replicas: 3}').policy
     assert policy.listener.counters.reveal().startswith("redis://u:") and "canary" not in repr(policy)
-    text, hidden = redacted(BASE + "server: {counters: 'redis://u:canary@h'}\n")
-    assert hidden and "canary" not in text
+    for setting in ("counters", "cache"):
+        text, hidden = redacted(BASE + f"server: {{{setting}: 'redis://u:canary@h'}}\n")
+        assert hidden and "canary" not in text
     assert redacted(BASE.replace("0123456789abcdef0123", "${K}") + "server: {counters: 'file:'}\n")[1] is False

@@ -38,6 +38,8 @@ SECTIONS: dict[str, tuple[str | int, ...]] = {
     "quotas": ("quotas", 0),
     "limits": ("limits",),
     "server": ("server",),
+    "oidc": ("server", "oidc", 0),
+    "claims": ("server", "oidc", 0, "claims"),
     "tls": ("server", "tls"),
 }
 PARTS: dict[

@@ -9,6 +9,7 @@ from typing import Any
 
 from pointsman.control import keystore
 from pointsman.stores.callers import AdminKey, Role
+from pointsman.stores.choose import Stores
 
 TOKEN = "a-token-of-enough-characters"
 
@@ -65,5 +66,5 @@ def ask(app: Any, path: str, method: str = "GET", body: Any = None, key: str = "
 
 def admin_key(data: Path, name: str, role: Role, organisation: str = "") -> tuple[AdminKey, str]:
     """Make an admin key; return it and its text."""
-    with keystore.acting(data, "test") as acting:
+    with keystore.acting(Stores(data), "test") as acting:
         return acting.add_admin_key(name, role, organisation)

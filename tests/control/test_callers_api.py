@@ -17,11 +17,12 @@ from records import policy
 
 from pointsman.control import openapi
 from pointsman.control.admin import Admin
-from pointsman.control.door import TRIES, TRY_S, Keys, Tries
+from pointsman.control.door import Keys
 from pointsman.control.main import hosts_of
 from pointsman.control.pump import Counts
 from pointsman.control.replies import CODES
 from pointsman.core.keys import ADMIN, CLIENT, is_key, key_text, peppered
+from pointsman.core.tries import TRIES, TRY_S, Tries
 from pointsman.stores import callers_file
 from pointsman.stores.private import pepper_of
 

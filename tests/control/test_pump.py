@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import shutil
-import sqlite3
 from pathlib import Path
 
 import msgspec
 import pytest
+from pump_books import books as books
+from pump_books import drop, ledger_of
 from records import HOLD_NANO, SNAPSHOT, admitted, decision, feedback, policy, settled
 
 from pointsman.control import pump as pump_module
@@ -18,8 +19,9 @@ from pointsman.control.replay import Policies
 from pointsman.core.entry import Record, encode_records
 from pointsman.core.health import State
 from pointsman.stores.journal import HEADER, Journal, scan, segments
-from pointsman.stores.ledger import Batch, LedgerError
-from pointsman.stores.sqlite import FILE, SqliteReader, SqliteWriter
+from pointsman.stores.ledger import Batch, LedgerError, Writer
+
+SQLITE_ONLY = pytest.mark.parametrize("books", ["sqlite"], indirect=True)  # what is tested is in the journal
 
 
 def opened(data: Path, incarnation: str = "i1", segment_bytes: int = 4_000) -> Journal:
@@ -31,15 +33,15 @@ def write(journal: Journal, *records: Record) -> None:
         journal.append(encode_records([record]))
 
 
-def known(writer: SqliteWriter) -> Policies:
+def known(writer: Writer) -> Policies:
     policies = Policies(writer)
     policies.keep(policy())
     return policies
 
 
-def pumped(data: Path, writer: SqliteWriter | None = None) -> Pump:
+def pumped(data: Path, writer: Writer | None = None) -> Pump:
     """Return a pump that has taken all there is."""
-    writer = writer or SqliteWriter(data / FILE)
+    writer = writer or ledger_of(data).writer()
     pump = Pump(data / "journal", writer, known(writer))
     while pump.step():
         pass
@@ -48,14 +50,14 @@ def pumped(data: Path, writer: SqliteWriter | None = None) -> Pump:
 
 def rows(data: Path) -> dict[str, str]:
     """Return the outcome of each request in the ledger."""
-    found = sqlite3.connect(data / FILE).execute("SELECT id, outcome FROM requests").fetchall()
+    found = ledger_of(data).ask("SELECT id, outcome FROM requests")
     assert len(found) == len(dict(found))
     return dict(found)
 
 
 def judged(data: Path) -> list[str]:
     """Return the ids of the feedback in the ledger."""
-    return [id for (id,) in sqlite3.connect(data / FILE).execute("SELECT id FROM feedback ORDER BY id")]
+    return [id for (id,) in ledger_of(data).ask("SELECT id FROM feedback ORDER BY id")]
 
 
 def files(data: Path) -> list[str]:
@@ -70,7 +72,7 @@ def test_pairs_become_rows_and_segments_go(tmp_path: Path) -> None:
     pump = pumped(tmp_path)
     assert rows(tmp_path) == {admitted(n).id: "ok" for n in range(100)}
     assert files(tmp_path) == [] and pump.counts.rows == 100 and pump.counts.recovered == 0
-    assert SqliteWriter(tmp_path / FILE).marks() == {}
+    assert ledger_of(tmp_path).writer().marks() == {}
 
 
 def test_a_living_worker_keeps_its_last_segment_and_its_open_requests(tmp_path: Path) -> None:
@@ -102,9 +104,7 @@ def test_f78_f79_what_a_dead_worker_left_open_is_recovered_once(tmp_path: Path) 
         pass
     assert rows(tmp_path) == {admitted(0).id: "ok", admitted(1).id: "recovered", admitted(2).id: "recovered"}
     assert pump.counts.recovered == 2 and pump.counts.rows == 3 and files(tmp_path) == []
-    found = sqlite3.connect(tmp_path / FILE).execute(
-        "SELECT charge_nano, charge_state, provider FROM requests WHERE recovered"
-    )
+    found = ledger_of(tmp_path).ask("SELECT charge_nano, charge_state, provider FROM requests WHERE recovered = 1")
     assert set(found) == {(HOLD_NANO, "estimated", "lab")}
 
 
@@ -119,7 +119,7 @@ def test_more_is_recovered_than_fits_one_transaction(tmp_path: Path, monkeypatch
 class Dying:
     """A ledger that fails at the n-th call, before or after it has done its work."""
 
-    def __init__(self, inner: SqliteWriter, at: int, after: bool) -> None:
+    def __init__(self, inner: Writer, at: int, after: bool) -> None:
         self.inner = inner
         self.left = at
         self.after = after
@@ -146,7 +146,7 @@ class Dying:
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("same", [False, True], ids=["restarted", "same process"])
 def test_i01_i02_a_failure_at_any_call_loses_and_doubles_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool, same: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, books: str, after: bool, same: bool
 ) -> None:
     monkeypatch.setattr(segment_module, "PIECE_BYTES", 1_500)
     chance = random.Random(5)
@@ -164,10 +164,10 @@ def test_i01_i02_a_failure_at_any_call_loses_and_doubles_nothing(
     journal.close()
     opinions = [feedback(n).id for n in range(0, 40, 3)]
     expected = {admitted(n).id: "recovered" if n in open_ids else "ok" for n in range(40)}
-    for at in range(1, 200):
+    for at in range(1, 200, 1 if books == "sqlite" else 4):
         data = tmp_path / f"{at}"
         shutil.copytree(source, data)
-        writer = SqliteWriter(data / FILE)
+        writer = ledger_of(data).writer()
         dying = Dying(writer, at, after)
         pump = Pump(data / "journal", dying, known(writer))
         while pump.step():
@@ -178,13 +178,14 @@ def test_i01_i02_a_failure_at_any_call_loses_and_doubles_nothing(
         else:
             pumped(data, writer)
         assert rows(data) == expected and judged(data) == opinions and files(data) == [], at
-        shutil.rmtree(data)
+        drop(data)
         if dying.left > 0:
             assert at > 20  # every call of a whole run was made to fail once
             return
     raise AssertionError("never got through")
 
 
+@SQLITE_ONLY
 def test_f81_a_journal_cut_at_any_byte_gives_one_row_per_admission(tmp_path: Path) -> None:
     source = tmp_path / "source"
     journal = opened(source, segment_bytes=1 << 20)
@@ -199,9 +200,10 @@ def test_f81_a_journal_cut_at_any_byte_gives_one_row_per_admission(tmp_path: Pat
         pumped(data)
         admissions = sum(admitted(n).id.encode() in whole[:cut] for n in range(3))
         assert admissions - 1 <= len(rows(data)) <= admissions
-        shutil.rmtree(data)
+        drop(data)
 
 
+@SQLITE_ONLY
 def test_f81_a_damaged_segment_is_counted_and_kept_aside(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     journal = opened(tmp_path, segment_bytes=1 << 20)
     for n in range(5):
@@ -218,6 +220,7 @@ def test_f81_a_damaged_segment_is_counted_and_kept_aside(tmp_path: Path, capfd: 
     assert pumped(tmp_path).counts.damaged_bytes == 0
 
 
+@SQLITE_ONLY
 def test_f81_damaged_segments_are_kept_in_bounded_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segment_module, "MOST_KEPT_ASIDE", 3)
     (tmp_path / "journal").mkdir()
@@ -227,6 +230,7 @@ def test_f81_damaged_segments_are_kept_in_bounded_number(tmp_path: Path, monkeyp
     assert files(tmp_path) == [f"d{n}.000001.pmj.damaged" for n in (5, 6, 7)]
 
 
+@SQLITE_ONLY
 def test_f81_a_long_stretch_of_damage_is_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segment_module, "PIECE_BYTES", 2_000)
     monkeypatch.setattr(segment_module, "FRAME_BYTES", 5_000)
@@ -265,7 +269,7 @@ def test_a_record_of_no_known_kind_is_damage(tmp_path: Path) -> None:
 def test_a_ledger_that_fails_is_said_and_tried_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     journal = opened(tmp_path)
     write(journal, admitted(0), settled(0))
-    writer = SqliteWriter(tmp_path / FILE)
+    writer = ledger_of(tmp_path).writer()
     dying = Dying(writer, 2, after=False)
     pump = Pump(tmp_path / "journal", dying, known(writer))
     assert not any(pump.step() for _ in range(2)) or pump.counts.errors
@@ -276,6 +280,7 @@ def test_a_ledger_that_fails_is_said_and_tried_again(tmp_path: Path, capfd: pyte
     journal.close()
 
 
+@SQLITE_ONLY
 def test_half_made_files_of_a_crash_are_cleared_away(tmp_path: Path) -> None:
     import os
 
@@ -310,7 +315,7 @@ def test_i29_the_decision_is_made_again_from_what_was_recorded(tmp_path: Path) -
     )
     journal.close()
     pumped(tmp_path)
-    with SqliteReader(tmp_path / FILE) as reader:
+    with ledger_of(tmp_path).reader() as reader:
         first, second = reader.entry(admitted(0).id), reader.entry(admitted(1).id)
     assert first is not None and second is not None
     assert first.decision == decision(reasons=()) and second.decision is None
@@ -322,7 +327,7 @@ def test_decisions_of_an_earlier_config_are_made_under_it(tmp_path: Path) -> Non
     journal = opened(tmp_path)
     write(journal, admitted(0))
     journal.close()
-    writer = SqliteWriter(tmp_path / FILE)
+    writer = ledger_of(tmp_path).writer()
     known(writer)
     later = Policies(writer)
     later.keep(policy("v2"))
@@ -330,21 +335,22 @@ def test_decisions_of_an_earlier_config_are_made_under_it(tmp_path: Path) -> Non
     while pump.step():
         pass
     assert rows(tmp_path) == {admitted(0).id: "recovered"} and pump.counts.recovered == 1
-    with SqliteReader(tmp_path / FILE) as reader:
+    with ledger_of(tmp_path).reader() as reader:
         [row] = reader.recent(1)
     assert row["planned"] == "large"
 
 
 def test_s07_no_credential_is_stored_with_a_policy(tmp_path: Path) -> None:
-    writer = SqliteWriter(tmp_path / FILE)
+    writer = ledger_of(tmp_path).writer()
     known(writer)
     blob = writer.policy("v1")
     assert blob is not None and b"canary" not in blob and b"lab" in blob
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize("states", [(), (1,), (1, 2, 3)])
 def test_a_snapshot_that_does_not_fit_the_route_gives_no_decision(tmp_path: Path, states: tuple[int, ...]) -> None:
-    writer = SqliteWriter(tmp_path / FILE)
+    writer = ledger_of(tmp_path).writer()
     broken = msgspec.structs.replace(SNAPSHOT, states=tuple(State(ejections=1) for _ in states))
     assert known(writer).decided(admitted(0, snapshot=broken, route="drafts")) is None
     assert known(writer).decided(admitted(0, route="gone")) is None
@@ -360,7 +366,7 @@ def test_feedback_is_booked_beside_a_request_that_has_not_ended_and_segments_go(
     journal.close()
     pump = pumped(tmp_path)
     assert rows(tmp_path) == {admitted(0).id: "recovered"} and files(tmp_path) == [] and pump.counts.rows == 1
-    with SqliteReader(tmp_path / FILE) as reader:
+    with ledger_of(tmp_path).reader() as reader:
         entry = reader.entry(admitted(0).id)
         assert entry is not None and [row["id"] for row in entry.feedback] == [feedback(0).id]
         assert reader.feedback_counts(0).unmatched == 61
@@ -374,6 +380,7 @@ def test_feedback_that_comes_alone_is_not_left_lying(tmp_path: Path) -> None:
     journal.close()
 
 
+@SQLITE_ONLY
 def test_f81_feedback_of_a_cut_journal_is_whole_or_not_there(tmp_path: Path) -> None:
     journal = opened(tmp_path, segment_bytes=1 << 20)
     write(journal, feedback(0), feedback(1))
@@ -387,4 +394,4 @@ def test_f81_feedback_of_a_cut_journal_is_whole_or_not_there(tmp_path: Path) -> 
         (data / "journal" / path.name).write_bytes(whole[:cut])
         pumped(data)
         assert judged(data) == [feedback(n).id for n in (0, 1) if ends[n] <= cut]
-        shutil.rmtree(data)
+        drop(data)

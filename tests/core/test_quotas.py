@@ -161,3 +161,7 @@ def test_addresses_of_stores() -> None:
     for wrong in ("file:/tmp", "http://h", "redis://", "redis://h/x", "redis://h:port"):
         with pytest.raises(ValueError, match="expected redis://"):
             check(wrong)
+    check("postgresql://me:p@h:1/d")
+    for wrong in ("postgresql://", "postgres://h", "postgresql://h:port/d"):
+        with pytest.raises(ValueError, match="expected postgresql://"):
+            check(wrong)

@@ -53,6 +53,8 @@ def packages_importing(module: str) -> set[str]:
     [
         ("At run time", PROJECT["dependencies"]),
         ("`demo`", PROJECT["optional-dependencies"]["demo"]),
+        ("`oidc`", PROJECT["optional-dependencies"]["oidc"]),
+        ("`postgres`", PROJECT["optional-dependencies"]["postgres"]),
         ("`dev`", PROJECT["optional-dependencies"]["dev"]),
     ],
 )

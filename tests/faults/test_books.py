@@ -113,6 +113,8 @@ def with_jumps(seed: int, *names: str) -> Scenario:
     """Return the scenario of a seed with nothing going wrong but the wall clock."""
     scenario = draw(seed)
     scenario.crashes, scenario.reloads = [], []
+    for route in scenario.config["routes"].values():
+        route.pop("cache", None)  # an hour is what its answers are kept for
     length_s = scenario.drain_s / (len(names) + 1)
     scenario.faults = [
         {"name": name, "provider": "p0", "start_s": length_s * (n + 1), "end_s": scenario.drain_s, "probability": 1.0}

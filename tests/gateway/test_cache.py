@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import os
 import signal
 import threading
@@ -13,37 +13,53 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gateway_alike import Gate, play, result, under_way
 from gateway_capture import DONE, FINISH, REPLY, Capture, capture_config, chunk, stream_head, text_event, whole
 from gateway_policy import settled
 from gateway_raw import Response, Wire, ask, chat_body, fetch, post
+from gateway_redis import RedisServer
 from gateway_router import KEY, Router, until
 from openai import OpenAI
 
 StartRouter = Callable[..., Router]
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
-STREAM = stream_head() + chunk(text_event("Hello")) + chunk(text_event(" you") + FINISH + DONE) + b"0\r\n\r\n"
 CUT = stream_head() + chunk(text_event("Hello")) + b"0\r\n\r\n"  # complete for HTTP, without its terminal marker
 EMPTY = whole(REPLY.replace(b'"hi"', b'""'))
-
-
-def play(sock: Any, body: bytes) -> None:
-    """Answer as the request asks: as a stream or in one piece."""
-    sock.sendall(STREAM if json.loads(body).get("stream") else whole(REPLY))
 
 
 def config(capture: Capture, cache: Any = "1h", **route: Any) -> dict[str, Any]:
     return capture_config(capture) | {"routes": {"r": {"candidates": ["cap"], "cache": cache} | route}}
 
 
-def result(answer: Response) -> str:
-    assert answer.status == 200, answer.body
-    return answer.headers["x-pointsman-cache"]
-
-
 @pytest.fixture
 def capture() -> Iterator[Capture]:
     with Capture(play) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture(params=["file:", "redis:"])
+def start_router(request: pytest.FixtureRequest, start_router: StartRouter) -> StartRouter:
+    """Start routers that keep answers in files, or in a database of a Redis, each of its own."""
+    if request.param == "file:":
+        return start_router
+    server: RedisServer = request.getfixturevalue("redis")
+    server.ask("FLUSHALL")
+    numbers = itertools.count()
+
+    def start(config: dict[str, Any], **more: Any) -> Router:
+        url = f"{server.url.removesuffix('/0')}/{next(numbers)}"
+        return start_router(config | {"server": {"cache": url}}, **more)
+
+    return start
+
+
+ONLY_FILES = pytest.mark.parametrize("start_router", ["file:"], indirect=True)
 
 
 def files(router: Router) -> list[Path]:
@@ -259,28 +275,6 @@ def test_i23_removing_another_tenants_traffic_changes_nothing_that_is_told(
 
 
 # --- fault 109: many alike at once
-class Gate:
-    """Answer when told to, as it is told to."""
-
-    def __init__(self, plays: list[bytes] | None = None) -> None:
-        self.open = threading.Event()
-        self.plays = plays or []
-        self._lock = threading.Lock()
-
-    def __call__(self, sock: Any, body: bytes) -> None:
-        assert self.open.wait(20)
-        with self._lock:
-            answer = self.plays.pop(0) if self.plays else None
-        sock.sendall(answer) if answer is not None else play(sock, body)
-
-
-def under_way(router: Router) -> int:
-    line = next(
-        x for x in fetch(router, "/metrics").body.decode().splitlines() if x.startswith("pointsman_active_requests")
-    )
-    return int(line.split()[-1])
-
-
 @BOTH
 def test_f109_a_thousand_alike_at_once_are_one_call(start_router: StartRouter, stream: bool) -> None:
     gate, count = Gate(), 1000
@@ -389,6 +383,7 @@ def test_f109_a_worker_that_is_killed_holds_no_other_up(tmp_path: Path) -> None:
 
 
 # --- what lasts
+@ONLY_FILES
 def test_an_answer_outlives_the_worker_and_a_kill_while_writing(start_router: StartRouter, capture: Capture) -> None:
     router = start_router(config(capture))
     first = ask(router, "r")
@@ -409,6 +404,7 @@ def test_an_answer_outlives_the_worker_and_a_kill_while_writing(start_router: St
     assert "content" not in file.name and oct(file.stat().st_mode & 0o777) == "0o600"
 
 
+@ONLY_FILES
 def test_a_full_disk_costs_nothing_but_what_might_have_been_kept(start_router: StartRouter, capture: Capture) -> None:
     router = start_router(config(capture))
     (router.data / "answers").write_text("in the way")  # no folder can be made: every write fails

@@ -127,7 +127,7 @@ def test_f75_random_keys_cost_the_same_few_microseconds_and_no_memory(steady: La
                 for key in keys:
                     wire.send(get("/v1/models", auth=f"authorization: Bearer {key}"))
                 for _ in keys:
-                    assert wire.response().status == 401
+                    assert wire.response().status in (401, 429)
 
         flood(20_000)
         memory, cpu_s = router.rss_bytes(), router.cpu_s()

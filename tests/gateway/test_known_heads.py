@@ -37,6 +37,9 @@ class Transport(asyncio.Transport):
         self.open = False
         self.written.append(b"aborted")
 
+    def can_write_eof(self) -> bool:
+        return False
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Nothing is ever buffered here."""
 
@@ -57,7 +60,7 @@ class Clerk:
     def now_ms(self) -> float:
         return 1.0
 
-    def admit(self, incoming: Incoming, *, close: bool = False) -> bytes | None:
+    def admit(self, incoming: Incoming, edge: Edge | None = None, *, close: bool = False) -> bytes | None:
         self.looked_up += 1
         if incoming.headers.get("authorization") != CREDENTIAL:
             return b"HTTP/1.1 401 No\r\n\r\n"

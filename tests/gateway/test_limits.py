@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 from gateway_lab import FAST, SECRET, Lab, deployment, small_config
 from gateway_raw import Response, Wire, ask, chat_body, fetch, post
-from gateway_redis import RedisServer
 from gateway_router import KEY, Router, until
+
+from counter_servers import SHARED, Shared, started
+from servers import PostgresServer
 
 StartRouter = Callable[..., Router]
 OTHER = "sk-other-0123456789abcdef0123456789abcdef"
@@ -33,10 +35,12 @@ def limited() -> Iterator[Lab]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("redis")) as running:
-        yield running
+@pytest.fixture(params=SHARED)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
+    """A server that routers share their counters in."""
+    (tmp_path / "server").mkdir()
+    postgres = request.getfixturevalue("postgres") if request.param == "postgresql:" else None
+    yield from started(request.param, tmp_path / "server", postgres)
 
 
 def config(lab: Lab, *quotas: dict[str, Any], **server: Any) -> dict[str, Any]:
@@ -62,10 +66,6 @@ def stands(router: Router, counter: str) -> tuple[int, int]:
 
     found = [(row.used, row.held) for row in readings(router.data) if row.counter == counter]
     return found[0] if found else (-1, -1)
-
-
-def in_redis(redis: RedisServer, counter: str, field: str) -> int:
-    return int(redis.ask("HGET", f"'pointsman:1:counter:{counter}'", field).split()[-1])
 
 
 def metric(router: Router, name: str) -> float:
@@ -224,10 +224,9 @@ def test_limits_without_keys_count_everyone_together(limited: Lab, start_router:
 
 
 @pytest.mark.serial
-def test_f77_replicas_share_one_limit_in_redis(limited: Lab, redis: RedisServer, start_router: StartRouter) -> None:
-    redis.ask("FLUSHALL")
+def test_f77_replicas_share_one_limit(limited: Lab, place: Shared, start_router: StartRouter) -> None:
     shared = config(
-        limited, {"team": "core", "usd": "1/d"}, {"key": "dev", "requests": "250/d"}, counters=redis.url, replicas=4
+        limited, {"team": "core", "usd": "1/d"}, {"key": "dev", "requests": "250/d"}, counters=place.url, replicas=4
     )
     shared["limits"] = {"key_concurrency": 1000}
     routers = [start_router(shared) for _ in range(4)]
@@ -237,20 +236,17 @@ def test_f77_replicas_share_one_limit_in_redis(limited: Lab, redis: RedisServer,
     for router in routers:
         router.check_books()
     spent = sum(one.charge_nano for router in routers for one in router.all_settled())
-    until(lambda: in_redis(redis, "team=core usd/d", "h") == 0)
-    assert in_redis(redis, "team=core usd/d", "u") == spent > 0
+    until(lambda: place.state("team=core usd/d") == (spent, 0))
+    assert spent > 0
     assert ask_as(routers[0], OTHER).status == 200
 
 
 @pytest.mark.serial
-def test_f84_a_frozen_redis_costs_a_handful_50_ms_and_comes_back(
-    limited: Lab, redis: RedisServer, tmp_path: Path
-) -> None:
-    redis.ask("FLUSHALL")
-    shared = config(limited, {"key": "dev", "requests": "400/d"}, counters=redis.url, replicas=4)
-    with Router(shared, tmp_path) as router:
+def test_f84_a_frozen_server_costs_a_handful_50_ms_and_comes_back(limited: Lab, place: Shared, tmp_path: Path) -> None:
+    shared = config(limited, {"key": "dev", "requests": "400/d"}, counters=place.url, replicas=4)
+    with Router(shared, tmp_path / "data") as router:
         assert ask(router, "m").headers["x-ratelimit-remaining-requests"] == "399"
-        redis.freeze()
+        place.freeze()
         try:
             waits_ms, answers = [], []
             for _ in range(110):
@@ -262,12 +258,39 @@ def test_f84_a_frozen_redis_costs_a_handful_50_ms_and_comes_back(
             assert sum(wait > 40 for wait in waits_ms) <= 6 and max(waits_ms) < 150
             until(lambda: metric(router, "pointsman_counters_local") == 1)
         finally:
-            redis.thaw()
+            place.thaw()
         until(lambda: metric(router, "pointsman_counters_local") == 0, 10)
-        until(lambda: in_redis(redis, "key=dev requests/d", "u") == 100)
+        until(lambda: place.state("key=dev requests/d")[0] == 100)
         assert int(ask(router, "m").headers["x-ratelimit-remaining-requests"]) == 299
         assert {one["alert"] for one in router.alerts()} >= {"counters_local", "counters_shared"}
         router.check_books()
+
+
+def test_a_worker_that_is_told_to_end_gives_its_leases_back(limited: Lab, place: Shared, tmp_path: Path) -> None:
+    quota = {"key": "dev", "requests": "1M/d"}
+    shared = config(limited, quota, counters=place.url, counters_lease_ms=1_000)
+    with Router(shared, tmp_path / "data") as router, ThreadPoolExecutor(4) as pool:
+        asked = 0
+
+        def leased() -> bool:
+            nonlocal asked
+            asked += 8
+            assert all(one.status == 200 for one in pool.map(lambda _: ask(router, "m"), range(8)))
+            return place.state("key=dev requests/d")[1] > 0
+
+        until(leased)
+        router.check_books()
+        router.term()
+        router.wait_ended()
+        assert place.state("key=dev requests/d") == (asked, 0)
+
+
+def test_why_a_store_cannot_be_had_is_said(limited: Lab, tmp_path: Path, postgres: PostgresServer) -> None:
+    url = postgres.url(password="wrong-canary")
+    with Router(config(limited, {"key": "dev", "requests": "9/d"}, counters=url), tmp_path) as router:
+        [alert] = until(router.alerts)
+        assert "password authentication failed" in alert["why"] and alert["alert"] == "counters_local"
+        assert ask(router, "m").status == 200 and "canary" not in router.errors()
 
 
 def test_a_change_of_the_config_keeps_what_was_used(limited: Lab, start_router: StartRouter) -> None:

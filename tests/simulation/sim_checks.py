@@ -118,6 +118,16 @@ def check_stopped(world: SimWorld) -> None:
     held = {name: nano for name, nano in worker.live.spending._held.items() if nano}
     if held:
         say(f"I3: holds are left: {held}")
+    quotas = worker.live.quotas
+    if quotas.lines.count or quotas.lines._lines:
+        say(f"I35: {quotas.lines.count} requests wait for room in a quota")
+    if quotas._store is not None:
+        store: Any = quotas._store
+        held = {name: store.held[slot] for name, slot in store._rows.items() if store.held[slot]}
+        if held:
+            say(f"I3: quotas hold {held}")
+    if worker.cache._flights._flights:
+        say(f"I35: requests wait for the answer of another: {list(worker.cache._flights._flights)}")
     tasks = [task for task in world.loop.tasks_of(world.owner) if OWNER.get() != world.owner]
     if tasks:
         say(f"I35: {len(tasks)} tasks are left: {tasks[0]}")
@@ -162,6 +172,8 @@ def check_rest(world: SimWorld) -> None:
             *_truth(world, case, served[case.admitted.id]),
         ):
             world.problems.append(f"{problem} [{case.admitted.client_id}]")
+        world.problems += _kept(world, case, served)
+    world.problems += _quotas(world, cases)
     world.problems += _rests(world, cases, served)
     world.problems += _amplification(world, cases)
     for client in world.clients:
@@ -329,7 +341,8 @@ def _decision(world: SimWorld, case: Case) -> Iterator[str]:
     if case.settled.attempts:
         decision = decided.decision
         asked = min(case.settled.attempts, key=lambda row: row.started_ms)
-        if not decision.order or decision.candidates[decision.order[0]] != asked.deployment:
+        waited = case.settled.cache and asked.started_ms > case.settled.decided_ms  # for an answer that did not come
+        if not decision.order or (not waited and decision.candidates[decision.order[0]] != asked.deployment):
             yield f"I29: {asked.deployment} was asked first, the replay says {decision.order}"
 
 
@@ -404,6 +417,71 @@ def _truth(world: SimWorld, case: Case, served: list[Served]) -> Iterator[str]:
         yield f"I18: complete, but {text[-60:]!r} is not {answers[-1][-60:]!r}"
     elif not complete and not any(one.startswith(text) for one in answers):
         yield f"I18: {text[:60]!r} was never said"
+
+
+def _kept(world: SimWorld, case: Case, served: dict[str, list[Served]]) -> Iterator[str]:
+    """I23: an answer given again is one that a provider gave, whole, to a request that asked the same."""
+    if case.settled is None or case.settled.hit is None:
+        return
+    world.hit["cache hit"] += 1
+    hit, response = case.settled.hit, case.response
+    first = [one for one in served[hit.request_id] if one.model == hit.model]
+    if case.settled.attempts or not first:
+        yield f"I23: the answer of {hit.request_id} was given again, which {hit.model} never gave"
+    elif case.settled.outcome == Kind.OK and response is not None and response.whole and not response.problem:
+        text, complete = said_by(response)
+        said = [one.text or "" for one in first if one.text is not None]
+        if not complete or (said and not any(EXTRA_TEXT & set(one.faults) for one in first) and text not in said):
+            yield f"I23: {text[-60:]!r} was given again, {said} was said"
+
+
+def _quotas(world: SimWorld, cases: list[Case]) -> Iterator[str]:
+    """I4, I3: no more comes in than the quotas allow, and what is counted is what was used."""
+    worker, policy = world.worker, world.policy
+    if worker is None or world.crashed or world.clock.jump_s or worker.live.quotas._store is None:
+        return
+    store = worker.live.quotas._store
+    world.hit["waited for a quota"] += worker.books.metrics.quotas.get("", 0) + sum(
+        count for key, count in worker.books.metrics.quotas.items() if key.endswith("waited")
+    )
+    world.hit["quota refused"] += sum(n for key, n in worker.books.metrics.quotas.items() if key.endswith("refused"))
+    for (at, _), counter in worker.live.quotas._counters.items():
+        quota = policy.quotas[at]
+        concerned = [
+            case
+            for case in cases
+            if case.settled is not None
+            and quota.route in ("", case.admitted.asked_model, _route_of(world, case).name)
+            and not any(row.usage.source == "unknown" for row in case.settled.attempts)
+        ]
+        whole = len(concerned) == len(cases)
+        if quota.rate_us or not whole or quota.route or counter.name not in store._rows:  # type: ignore[attr-defined]
+            continue
+        (used, _, _, _) = store.read([counter])[0]
+        rows = [row for case in concerned if case.settled is not None for row in case.settled.attempts]
+        expected = {
+            "requests": sum(_somebody(world, case) for case in cases),
+            "output_tokens": sum(row.usage.output_tokens for row in rows),
+            "usd": sum(max(0, row.charge_nano) for row in rows),
+        }[quota.measure]
+        world.hit["quota compared"] += 1
+        if used != expected:
+            yield f"I3: {counter.name} counts {used}, {expected} was used"
+        if quota.over == "refuse" and quota.measure == "requests" and used > quota.amount:
+            yield f"I4: {used} requests, {quota.amount} are allowed"
+    for quota in policy.quotas:
+        if quota.measure == "requests" and quota.period == "s" and not quota.route and not world.reloaded_ms:
+            times = sorted(case.admitted.request.received_ms for case in cases if _somebody(world, case))
+            for n, at_ms in enumerate(times):
+                within = sum(at_ms <= one < at_ms + 1_000.0 for one in times[n:])
+                if within > 2 * quota.amount + 1:
+                    yield f"I4: {within} requests within a second, {quota.amount} are allowed"
+
+
+def _somebody(world: SimWorld, case: Case) -> bool:
+    """Tell whether there was anybody to ask: a request that nobody can take costs no quota."""
+    decided = world.replay.decided(case.admitted)
+    return decided is not None and bool(decided.decision.order)
 
 
 def _rests(world: SimWorld, cases: list[Case], served: dict[str, list[Served]]) -> list[str]:

@@ -122,6 +122,7 @@ def draw(seed: int) -> Scenario:
     _declare(stream("declared"), config)
     end_s = stream("end").choice((4.0, 10.0, 25.0, 45.0))
     crashes = [_crash(stream(f"crash{i}"), end_s) for i in range(stream("crashes").choice((0, 0, 0, 1, 2)))]
+    _tenancy(stream("tenancy"), config, bool(crashes))
     faults = [
         _fault(stream(f"fault{i}"), config, end_s) for i in range(stream("faults").choice((0, 1, 2, 3, 4, 5, 6, 6)))
     ]
@@ -194,6 +195,27 @@ def _declare(rng: random.Random, config: dict[str, Any]) -> None:
             route["timeouts"] = route.get("timeouts", {}) | {"adaptive": True}
     config["limits"] |= {"client_drain_ms": rng.choice((300, 5000)), "stream_keepalive_ms": rng.choice((0, 200, 15_000)),
                          "retry_wait_ms": rng.choice((0, 2500, 8000))}  # fmt: skip
+
+
+def _tenancy(rng: random.Random, config: dict[str, Any], crashes: bool) -> None:
+    """Give some runs quotas, and where no worker is killed some routes a cache: what a killed one holds is not ours to free."""
+    if rng.random() < 0.4:
+        drawn = [
+            {"requests": f"{rng.choice((2, 5, 20))}/s", "wait_ms": rng.choice((0, 600, 5_000))},
+            {"requests": f"{rng.choice((5, 20, 60))}/d", "wait_ms": rng.choice((0, 500))},
+            {"output_tokens": f"{rng.choice((2_000, 20_000))}/d", "assume_output": 300},
+            {"tokens": f"{rng.choice((3_000, 30_000))}/m", "assume_output": 300, "wait_ms": rng.choice((0, 2_000))},
+            {"usd": f"{rng.choice((0.01, 0.2))}/d", "over": rng.choice(("refuse", "notify")), "assume_output": 300},
+        ]
+        config["quotas"] = rng.sample(drawn, rng.randint(1, 3))
+        if rng.random() < 0.3 and "r1" in config["routes"]:
+            one = config["quotas"][0]
+            one |= {"route": "r0"} | ({} if one.get("over") == "notify" else {"degrade": "r1"})
+        config["server"]["counters"] = "memory:"
+        config["limits"]["waiting_requests"] = rng.choice((1, 5, 1_000))
+    for route in config["routes"].values():
+        if not crashes and "candidates" in route and rng.random() < 0.2:
+            route["cache"] = {"ttl": "1h", "pace": rng.choice(("recorded", "at_once"))}
 
 
 def _route(rng: random.Random, names: list[str]) -> dict[str, Any]:

@@ -191,7 +191,11 @@ class SimWorld:
         journal = SimJournal(self.folder / "journal", name, limits.journal_segment_bytes, limits.journal_bytes)
         worker = self.worker = Worker(live, Books(journal, Metrics()), 0, self.folder)
         worker.active, worker.edges = Ordered(), Ordered()  # type: ignore[assignment]
-        self.loop.create_task(worker.listen())
+        self.loop.create_task(self._listen(worker))
+
+    async def _listen(self, worker: Worker) -> None:
+        await worker.live.quotas.open(self.folder, 0, f"sim{self.owner}", worker.books.metrics)
+        await worker.listen()
 
     def crash(self, crash: dict[str, Any]) -> None:
         """Kill the worker: nothing of it runs any more, its files stay as they are."""

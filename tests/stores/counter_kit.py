@@ -39,7 +39,8 @@ def counter(measure: str, amount: int, period: str, subject: str = "", **more: A
 
 def opened(url: str, folder: Path, number: int = 1, workers: int = 4, **more: Any) -> Counters:
     """Open a store as the worker of this number."""
-    place = Place(folder, number, workers, more.get("replicas", 1), more.get("owner", f"w{number}"))
+    owner = more.get("owner", f"w{number}")
+    place = Place(folder, number, workers, more.get("replicas", 1), owner, more.get("lease_ms", 0))
     windows = more.get("windows") or Windows()
     return open_counters(url, place, more.get("clock") or Clock(), windows)
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from hashlib import blake2b
 from pathlib import Path
 
 import msgspec
 import pytest
+from gateway_redis import RedisServer
 
 from pointsman.core.usage import Usage
 from pointsman.stores import cache_files
 from pointsman.stores.cache_files import Files
 from pointsman.stores.cache_memory import ENTRY_BYTES, MOST_SHARES, Answer, Memory
+from pointsman.stores.cache_record import DIGEST_BYTES
+from pointsman.stores.cache_redis import ALONE, Look, RedisAnswers
 
 NOW = int(time.time() * 1000)
 FAR = 1 << 40
@@ -34,6 +39,67 @@ def kept(memory: Memory, share: str, count: int) -> list[int]:
     return [n for n in range(count) if memory.get(share, str(n), NOW) is not None]
 
 
+# --- what every store does
+class InMemory(Memory):
+    async def find(self, share: str, key: str, now_ms: int) -> Answer | None:
+        return self.get(share, key, now_ms)
+
+
+class InFiles(Files):
+    async def find(self, share: str, key: str, now_ms: int) -> Answer | None:
+        self.close()  # until what waits is written
+        return self.get(share, key, now_ms)
+
+
+class InRedis:
+    def __init__(self, url: str) -> None:
+        self.redis = RedisAnswers(url)
+        self.redis.open()
+
+    async def find(self, share: str, key: str, now_ms: int) -> Answer | None:
+        coming: asyncio.Future[Look] = asyncio.get_running_loop().create_future()
+        look = self.redis.look(share, key, coming.set_result, claims=False) or await coming
+        return look.answer if look.answer is not None and look.answer.until_ms > now_ms else None
+
+    def put(self, share: str, key: str, answer: Answer, most_bytes: int) -> None:
+        self.redis.put(share, key, answer, most_bytes, int(time.time() * 1000))
+
+
+@pytest.fixture(params=["memory", "files", "redis"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[InMemory | InFiles | InRedis]:
+    if request.param == "memory":
+        yield InMemory()
+    elif request.param == "files":
+        yield InFiles(tmp_path / "answers")
+    else:
+        with RedisServer(tmp_path) as server:
+            made = InRedis(server.url)
+            while made.redis.look("s", "k", lambda look: None, claims=False) is ALONE:
+                await asyncio.sleep(0.01)
+            yield made
+            made.redis.close()
+
+
+async def test_a_store_gives_back_what_it_was_given(store: InMemory | InFiles | InRedis) -> None:
+    big = answer(b"x" * 1_000_000)
+    store.put("aa", "k", answer(), FAR)
+    store.put("aa", "big", big, FAR)
+    assert await store.find("aa", "k", NOW) == answer() and await store.find("aa", "big", NOW) == big
+    assert await store.find("bb", "k", NOW) is None and await store.find("aa", "j", NOW) is None
+    store.put("aa", "k", answer(b"yy"), FAR)
+    assert await store.find("aa", "k", NOW) == answer(b"yy")
+
+
+async def test_a_store_keeps_nothing_beyond_its_time_or_its_bound(store: InMemory | InFiles | InRedis) -> None:
+    store.put("aa", "k", answer(), FAR)
+    assert await store.find("aa", "k", NOW + 3_600_000) is None
+    store.put("aa", "over", answer(until_ms=int(time.time() * 1000) - 1), FAR)
+    store.put("aa", "large", answer(b"x" * 2_000), 1_000)
+    assert await store.find("aa", "over", int(time.time() * 1000)) is None
+    assert await store.find("aa", "large", NOW) is None
+
+
+# --- one by one
 def test_memory_gives_back_what_it_was_given_until_its_time_is_over() -> None:
     memory = Memory()
     memory.put("s", "k", answer(), FAR)
@@ -97,7 +163,7 @@ def test_a_torn_or_changed_file_is_not_there(files: Files, tmp_path: Path, at: i
 def test_an_answer_of_another_format_is_not_there(files: Files, tmp_path: Path) -> None:
     body = msgspec.msgpack.encode(["something", "else"])
     (tmp_path / "answers" / "aa").mkdir(parents=True)
-    digest = cache_files.blake2b(body, digest_size=cache_files.DIGEST_BYTES).digest()
+    digest = blake2b(body, digest_size=DIGEST_BYTES).digest()
     (tmp_path / "answers" / "aa" / "k").write_bytes(digest + body)
     assert files.get("aa", "k", NOW) is None
 

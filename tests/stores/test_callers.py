@@ -25,6 +25,7 @@ from pointsman.stores.callers import (
     Unavailable,
     Unfit,
 )
+from pointsman.stores.callers_postgres import PostgresCallers
 from pointsman.stores.callers_sqlite import FILE, SqliteCallers
 from pointsman.stores.private import PrivateError, kept, pepper_of
 
@@ -39,11 +40,19 @@ class Clock:
         return self.now_ms
 
 
-def sqlite_store(folder: Path, clock: Clock) -> Store:
-    return SqliteCallers(folder / FILE, PEPPER, create=True, clock=clock)
+def sqlite_store(request: pytest.FixtureRequest, clock: Clock) -> Store:
+    return SqliteCallers(request.getfixturevalue("tmp_path") / FILE, PEPPER, create=True, clock=clock)
 
 
-STORES: dict[str, Callable[[Path, Clock], Store]] = {"sqlite": sqlite_store}  # a back end adds itself here
+def postgres_store(request: pytest.FixtureRequest, clock: Clock) -> Store:
+    return PostgresCallers(request.getfixturevalue("postgres_url"), PEPPER, clock=clock)
+
+
+# A back end adds itself here.
+STORES: dict[str, Callable[[pytest.FixtureRequest, Clock], Store]] = {
+    "sqlite": sqlite_store,
+    "postgres": postgres_store,
+}
 
 
 @pytest.fixture
@@ -52,8 +61,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    made = STORES[request.param](tmp_path, clock)
+def store(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Store]:
+    made = STORES[request.param](request, clock)
     yield made
     made.close()
 

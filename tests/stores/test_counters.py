@@ -13,7 +13,7 @@ from pointsman.core.quotas import NEVER_US
 from pointsman.stores.counters.base import Counters
 from pointsman.stores.counters.file import FileCounters
 
-BACK_ENDS = ["memory:", "file:", "redis:"]
+BACK_ENDS = ["memory:", "file:", "redis:", "postgresql:"]
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +28,14 @@ def hands() -> Hands:
 
 
 @pytest.fixture(params=BACK_ENDS)
-async def store(
-    request: pytest.FixtureRequest, server: RedisServer, tmp_path: Path, hands: Hands
-) -> AsyncIterator[Counters]:
+async def store(request: pytest.FixtureRequest, tmp_path: Path, hands: Hands) -> AsyncIterator[Counters]:
     url: str = request.param
     if url == "redis:":
+        server: RedisServer = request.getfixturevalue("server")
         server.ask("FLUSHALL")
         found = opened(server.url, tmp_path)
+    elif url == "postgresql:":
+        found = opened(request.getfixturevalue("postgres_url"), tmp_path)
     else:
         found = opened(url, tmp_path, clock=hands.clock())
     yield await ready(found)
@@ -124,6 +125,15 @@ async def test_who_is_granted_more_goes_on_from_what_was_used(store: Counters) -
     assert (await take(store, (counter("usd", 10, "d"), 10))).refusing == -1
     verdict = await take(store, (counter("usd", 15, "d"), 5))
     assert verdict.refusing == -1 and verdict.taken[0].left == 0
+
+
+async def test_what_failover_brings_to_a_counter_that_nobody_asked_for_is_counted(store: Counters) -> None:
+    for number in range(256):
+        await take(store, (counter("usd", 10, "d", f"k{number}"), 1))
+    late = counter("usd", 100, "d", "late")
+    store.settle([(late, 0, 7, 0)])
+    await until_settled(store)
+    assert (await take(store, (late, 0))).taken[0].used == 7
 
 
 # --- time, which stands in the test's hand where it is not Redis'

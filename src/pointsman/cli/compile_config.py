@@ -160,7 +160,8 @@ def summary(policy: Policy, asked: dict[str, Any]) -> dict[str, Any]:
         "deployments": [one.name for one in policy.deployments],
         "unpriced": [one.name for one in policy.deployments if one.price is None],
         "routes": [[name, route.how] for name, route in policy.routes.items() if not (route.implicit or route.hidden)],
-        "keys": [key.name for key in policy.keys] or ([] if listener.insecure_open else ["those of the key store"]),
+        "keys": [*(key.name for key in policy.keys), *(f"tokens of {one.name}" for one in policy.listener.issuers)]
+        or ([] if listener.insecure_open else ["those of the key store"]),
         "listening": listener_of(policy),
         "asked": asked,
     }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pointsman.control.explanation import Candidate, Explanation
-    from pointsman.stores.sqlite import SqliteReader
+    from pointsman.stores.ledger import Reader
 
 TIME_LINE = "time line"
 
@@ -38,7 +38,7 @@ def explain(
         _show(made)
 
 
-def _the_one(reader: SqliteReader, text: str, data: Path) -> str:
+def _the_one(reader: Reader, text: str, data: Path) -> str:
     """Return the id that is meant; tell what else there is when it is none or several, with exit code 1."""
     found = reader.find(text)
     if not found:

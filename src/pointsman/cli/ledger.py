@@ -10,22 +10,37 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from pointsman.stores.sqlite import SqliteReader
+    from pointsman.stores.choose import Stores
+    from pointsman.stores.ledger import Reader
 
 WIDTH = 100  # columns when the output is no terminal
 Data = Annotated[Path, typer.Option("--data", help="The folder that `pointsman serve` keeps its data in.")]
 DATA = Path(".pointsman")
 
 
-@contextmanager
-def ledger(data: Path) -> Iterator[SqliteReader]:
-    """Open the ledger of a data folder. Whatever is wrong with it is told, with exit code 2."""
-    from pointsman.stores.ledger import LedgerError, LedgerMissing
-    from pointsman.stores.sqlite import FILE, SqliteReader
+def stores_of(data: Path) -> Stores:
+    """Return the stores of the router with this data folder. A bad URL in the environment is told, with exit code 2."""
+    import os
+
+    from pointsman.stores.choose import stores_at
 
     try:
-        with SqliteReader(data / FILE) as reader:
+        return stores_at(data, os.environ)
+    except ValueError as error:
+        fail(f"{error}.", 2)
+
+
+@contextmanager
+def ledger(data: Path) -> Iterator[Reader]:
+    """Open the ledger of the router with this data folder. Whatever is wrong with it is told, with exit code 2."""
+    from pointsman.stores.choose import LEDGER_VARIABLE
+    from pointsman.stores.ledger import LedgerAway, LedgerError, LedgerMissing
+
+    try:
+        with stores_of(data).reader() as reader:
             yield reader
+    except LedgerAway as error:
+        fail(f"{error}. If it needs a password, set {LEDGER_VARIABLE} to the URL with it, or PGPASSWORD.", 2)
     except LedgerMissing as error:
         fail(f"{error}. Start `pointsman serve` there, or name its folder with --data DIR.", 2)
     except LedgerError as error:

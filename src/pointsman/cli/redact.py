@@ -10,7 +10,7 @@ from pointsman.config.problem import ConfigError, Place
 
 HIDDEN = "***"
 ADMIN_TOKEN: Place = ("server", "admin_token")
-COUNTERS: Place = ("server", "counters")  # a URL, which holds a password if it has an `@`
+URLS: tuple[Place, ...] = tuple(("server", name) for name in ("counters", "cache", "ledger", "callers"))
 SHORT = (
     8  # a secret shorter than this may be an ordinary word elsewhere in the file, so it is replaced in its place only
 )
@@ -20,10 +20,10 @@ _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # as YAML counts lines
 
 
 def is_secret(path: Place) -> bool:
-    """Tell whether a setting is of a secret kind: `providers.NAME.api_key`, `keys[N].key`, `server.admin_token` or
-    `server.counters`."""
+    """Tell whether a setting is of a secret kind: `providers.NAME.api_key`, `keys[N].key`, `server.admin_token` or the URL of
+    a store."""
     named = len(path) == 3 and (path[0], path[2]) in (("providers", "api_key"), ("keys", "key"))
-    return named or path in (ADMIN_TOKEN, COUNTERS)
+    return named or path in (ADMIN_TOKEN, *URLS)
 
 
 def redacted(text: str) -> tuple[str, bool]:
@@ -73,8 +73,9 @@ def _literal(document: Document) -> list[tuple[Place, str]]:
         places += [(("keys", n, "key"), k.get("key")) for n, k in enumerate(keys) if isinstance(k, dict)]
     if isinstance(server, dict):
         places.append((ADMIN_TOKEN, server.get("admin_token")))
-        counters = server.get("counters")
-        places += [(COUNTERS, counters)] if "@" in str(counters) else []
+        # A URL holds a password if it has an `@`.
+        urls = [(at, server.get(at[-1])) for at in URLS]
+        places += [(at, url) for at, url in urls if "@" in str(url) or url == HIDDEN]
     plain = [(path, value if isinstance(value, str) else str(value)) for path, value in places if _is_plain(value)]
     return [(path, value) for path, value in plain if value and not _REFERENCE.fullmatch(value)]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pointsman.cli.ledger import WIDTH, fail
+from pointsman.cli.ledger import WIDTH, fail, stores_of
 
 if TYPE_CHECKING:
     from pointsman.stores.callers import Acting, StoredKey
@@ -19,14 +19,16 @@ def changing(data: Path) -> Iterator[Acting]:
     exit code 1, what is wrong with the store with 2."""
     from pointsman.control import keystore
     from pointsman.stores.callers import CallersError, Unavailable
+    from pointsman.stores.choose import CALLERS_VARIABLE
     from pointsman.stores.private import PrivateError
 
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with keystore.acting(data, f"cli: {_user()}") as acting:
+        with keystore.acting(stores_of(data), f"cli: {_user()}") as acting:
             yield acting
     except (Unavailable, PrivateError) as error:
-        fail(f"{error}.", 2)
+        hint = f" If it needs a password, set {CALLERS_VARIABLE} to the URL with it, or PGPASSWORD."
+        fail(f"{error}.{hint if stores_of(data).shares_callers else ''}", 2)
     except CallersError as error:
         fail(f"{error}.", 1)
     except OSError as error:
@@ -36,9 +38,7 @@ def changing(data: Path) -> Iterator[Acting]:
 @contextmanager
 def looking(data: Path) -> Iterator[Acting]:
     """Open the key store to look only: a folder without one is told, with exit code 2."""
-    from pointsman.stores.callers_file import STORE
-
-    if not (data / STORE).exists():
+    if not stores_of(data).has_callers():
         fail(f"there is no key store in {data}. Name the folder of `pointsman serve` with --data DIR.", 2)
     with changing(data) as acting:
         yield acting

@@ -19,7 +19,7 @@ def usage(
     by: Annotated[
         list[str] | None,
         typer.Option(
-            "--by", help="Group by route, model, provider, deployment, key, team, day, outcome, arm ...; up to two."
+            "--by", help="Group by route, model, provider, key, team, day, outcome, arm, tag:NAME ...; up to two."
         ),
     ] = None,
     since: Annotated[str, typer.Option("--since", help="From when: 24h, 7d, 4w, or a date (UTC).")] = "30d",

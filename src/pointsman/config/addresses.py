@@ -43,6 +43,19 @@ def base_url_fault(url: str, *, insecure: bool) -> tuple[str, str]:
     return "", ""
 
 
+def issuer_url_fault(url: str, *, loopback: bool = True) -> tuple[str, str]:
+    """Return what is wrong with an address that keys of an issuer are fetched from, as `base_url_fault`: https, or http to
+    this machine, unless that is not to be (`loopback`)."""
+    address, _, query = url.partition("?")
+    fault, hint = base_url_fault(address, insecure=True)
+    if fault or not query.isascii() or any(c <= " " or c in "#\x7f" for c in query):
+        return fault or "has a character that no URL has.", hint if "credential" not in fault else ""
+    parts = urlsplit(address)
+    if parts.scheme == "http" and not (loopback and is_loopback(parts.hostname or "")):
+        return "is http:// to another machine: whoever is between could let anybody in.", "Use https://."
+    return "", ""
+
+
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host.strip("[]").partition("%")[0])

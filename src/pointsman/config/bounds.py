@@ -35,6 +35,7 @@ class Limits(Section):
     connections: Count = setting("Most client connections of a worker.", _D.connections)
     key_concurrency: Count = setting("Most requests of one key at a time, over all workers.", _D.key_concurrency)
     concurrent_requests: Count = setting("Most requests under way in a worker.", _D.concurrent_requests)
+    waiting_requests: Count = setting("Most requests of a worker that wait for room in a quota.", _D.waiting_requests)
     memory_bytes: Memory = setting("Most memory of a worker. 0: what its control group allows.", _D.memory_bytes)
     stream_buffer_bytes: Bytes = setting("Most bytes held for one slow reader.", _D.stream_buffer_bytes)
     reply_bytes: Bytes = setting("Largest reply of a provider that is not a stream.", _D.reply_bytes)

@@ -49,7 +49,7 @@ def compile(build: Build, config: schema.Config, cache_dir: Path | None = None) 
         keys=keys,
         quotas=quotas,
         limits=Limits(**config.limits.model_dump()),
-        listener=compile_listener(build, config),
+        listener=compile_listener(build, config, usable),
     )
     return msgspec.structs.replace(policy, version=version_of(policy))
 

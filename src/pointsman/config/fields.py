@@ -65,6 +65,7 @@ Number = Annotated[float, Strict(), BeforeValidator(_finite), BeforeValidator(bo
 Truth = Annotated[bool, Strict(), BeforeValidator(borrowed_number(lambda text: _TRUTH[text.lower()]))]
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
 Name = Annotated[str, Field(min_length=1, max_length=128)]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:@-]{1,64}$")]  # what usage may be booked under
 Tokens = Annotated[Whole, Field(ge=1, le=MAX_TOKENS)]
 Milliseconds = Annotated[Whole, Field(ge=1, le=MAX_MS)]
 Usd = Annotated[Number, Field(ge=0, le=MAX_USD)]

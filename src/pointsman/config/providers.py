@@ -52,6 +52,7 @@ def compile_provider(build: Build, name: str, given: schema.Provider | None, at:
         headers=dict(written.headers),
         path=written.path or (base.path if base else ""),
         quota_group=written.quota_group or "",
+        rate_limit_headers=written.rate_limit_headers,
         ca_file=build.file((*at, "ca_file"), written.ca_file) if written.ca_file else "",
         bills_cancelled=_bills_cancelled(written, base),
     )

@@ -13,6 +13,7 @@ from pointsman.config.fields import Name, Section, Share, Tokens, setting
 from pointsman.core.quotas import ASSUMED_OUTPUT_TOKENS, NOTIFY_AT
 
 NANO = 1_000_000_000
+MOST_WAIT_MS = 60_000
 _PERIODS = {"second": "s", "minute": "m", "hour": "h", "day": "d", "week": "w", "month": "mo"}
 _PERIODS |= {short: short for short in _PERIODS.values()}
 _WORDS = "|".join(_PERIODS)
@@ -53,6 +54,9 @@ class Quota(Section):
     usd: Amount | None = setting('Most USD: "10/d", "0.50/h", "200/month".')
     over: Literal["refuse", "notify"] = setting("What is done with a request that does not fit.", "refuse")
     degrade: Name | None = setting("The route that answers a request that does not fit.")
+    wait_ms: Annotated[int, Field(ge=0, le=MOST_WAIT_MS)] = setting(
+        "Longest that a request waits for room before it is refused or sent on.", 0
+    )
     notify_at: Annotated[Share, Field(gt=0)] = setting("Share of the amount at which it is told.", NOTIFY_AT)
     assume_output: Tokens = setting(
         "Output tokens reserved when neither client nor route says how long an answer may be.", ASSUMED_OUTPUT_TOKENS

@@ -1,4 +1,4 @@
-"""Quotas: the `quotas` section as core Quotas, and `server.counters`, where they are counted."""
+"""Quotas: the `quotas` section as core Quotas."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from pointsman.config import schema
 from pointsman.config.build import Build
 from pointsman.config.quota_schema import NANO, Quota
 from pointsman.core import quotas
-from pointsman.core.address import check
 from pointsman.core.policy import Deployment, Key
 from pointsman.core.quotas import MEASURES, Measure, Period, Scope
-from pointsman.core.secret import Secret
 
 DEFAULT = "default"  # who: each that no other quota names
 SCOPES: tuple[Scope, ...] = ("organisation", "team", "project", "key")
@@ -78,6 +76,8 @@ def _check_names(build: Build, index: int, given: Quota, known: Known) -> None:
             build.unknown(("quotas", index, setting), "route" if setting == "degrade" else setting, name, names)
     if given.degrade is not None and given.over == "notify":
         build.problem(("quotas", index, "degrade"), "contradicts over: notify.", key=True)
+    if given.wait_ms and given.over == "notify":
+        build.problem(("quotas", index, "wait_ms"), "contradicts over: notify.", "Nothing is refused then.", key=True)
     if given.degrade is not None and given.degrade == given.route:
         build.problem(("quotas", index, "degrade"), "is the route that has no room.")
     keys = {one.name for one in known.keys}
@@ -123,6 +123,7 @@ def _quota(
         degrade=given.degrade or "",
         notify_at=given.notify_at,
         assume_output_tokens=given.assume_output,
+        wait_ms=given.wait_ms,
         excepted=named if each else (),
     )
 
@@ -146,21 +147,3 @@ def _warn_of_unpriced(build: Build, made: Sequence[quotas.Quota], deployments: S
     if unpriced and any(one.measure == "usd" and one.over != "notify" for one in made):
         said = f"money cannot be counted at deployments without a price: {', '.join(unpriced[:5])}."
         build.warn(("quotas",), said, "Give them a `price`, or their routes `unpriced: deny`.", key=True)
-
-
-def compile_counters(build: Build, config: schema.Config) -> Secret:
-    """Return where quotas are counted, as a URL."""
-    at = ("server", "counters")
-    given = config.server.counters
-    url = "file:" if given is None else build.secret(at, given)
-    if url is None:
-        return Secret("file:")
-    try:
-        check(url)
-    except ValueError as error:
-        build.problem(at, f"{error}, memory: or file:.")
-    if url == "memory:" and config.server.workers > 1:
-        build.problem(at, "memory: is one worker's; there are several.", "Use file:.")
-    if config.server.replicas > 1 and url in ("memory:", "file:"):
-        build.problem(("server", "replicas"), "needs counters that they share.", 'Set counters: "redis://HOST:6379".')
-    return Secret(url)

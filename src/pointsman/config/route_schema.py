@@ -89,6 +89,18 @@ class Hedge(Section):
     share: Annotated[Number, Field(gt=0, le=0.05)] = setting("Most hedges, as a share of the requests.", 0.05)
 
 
+class Semantic(Section):
+    """How answers are given again to questions that are similar."""
+
+    embeddings: Text = setting('Whose vectors: "local", or a deployment of kind embeddings.', "local")
+    threshold: Annotated[Number, Field(ge=0.5, le=0.99)] | None = setting(
+        "Least cosine of two questions. Default: 0.8 with local vectors, else 0.92."
+    )
+    wrong_hits: Annotated[Number, Field(ge=0.0001, le=0.2)] = setting("Share of the hits that may be wrong.", 0.01)
+    check: Share = setting("Share of the hits that is asked fresh too, and compared.", 0.05)
+    max_entries: Annotated[Whole, Field(ge=1, le=2_000)] = setting("Questions kept of one sharer.", 500)
+
+
 class Cache(Section):
     """How whole answers are given again to requests that are alike."""
 
@@ -98,6 +110,7 @@ class Cache(Section):
         "Bytes of answers kept of one such sharer, in memory and on disk.", 64 * 1024 * 1024
     )
     pace: Pace = setting("How a stream is given again: at_once, or with the pauses it had.", "at_once")
+    semantic: Semantic | None = setting("Give them to similar questions too.")
 
 
 class Cached(Section):

@@ -15,7 +15,8 @@ from pointsman.config.endings import compile_endings, named_in
 from pointsman.config.fields import NAME
 from pointsman.config.ladder import compile_ladder
 from pointsman.config.problem import Place
-from pointsman.core.policy import Bounds, Cache, Deployment, Hedge, Objective, Route, Sticky
+from pointsman.core.embedding import LOCAL
+from pointsman.core.policy import Bounds, Cache, Deployment, Hedge, Objective, Route, Semantic, Sticky
 from pointsman.strategies.plugins import checked_strategy
 
 # Member of a body that `params` may not set -> why.
@@ -65,7 +66,7 @@ def compile_settings(build: Build, name: str, given: route_schema.Settings, spot
         prompt_prefix=given.prompt_prefix or "",
         max_output_tokens=given.max_output,
         tags=tuple(given.tags or ()),
-        cache=_cache(given.cache),
+        cache=_cache(build, given.cache, spot),
     )
 
 
@@ -178,11 +179,26 @@ def _sticky(given: Literal["session", "conversation"] | route_schema.Sticky | No
     return Sticky(by=wanted.by, ttl_s=wanted.ttl)
 
 
-def _cache(given: float | route_schema.Cache | None) -> Cache | None:
+def _cache(build: Build, given: float | route_schema.Cache | None, spot: Spot) -> Cache | None:
     if given is None:
         return None
     wanted = given if isinstance(given, route_schema.Cache) else route_schema.Cache(ttl=given)
-    return Cache(ttl_s=wanted.ttl, scope=wanted.scope, max_bytes=wanted.max_bytes, pace=wanted.pace)
+    semantic = _semantic(build, wanted.semantic, (*spot.of("cache"), "semantic"))
+    return Cache(ttl_s=wanted.ttl, scope=wanted.scope, max_bytes=wanted.max_bytes, pace=wanted.pace, semantic=semantic)
+
+
+def _semantic(build: Build, given: route_schema.Semantic | None, at: Place) -> Semantic | None:
+    if given is None:
+        return None
+    if given.embeddings != LOCAL:
+        build.problem((*at, "embeddings"), f'"{given.embeddings}" is not known.', 'Write "local".')
+    return Semantic(
+        embeddings=given.embeddings,
+        threshold=given.threshold or (0.8 if given.embeddings == LOCAL else 0.92),
+        wrong_hits=given.wrong_hits,
+        check=given.check,
+        max_entries=given.max_entries,
+    )
 
 
 def _hedge(build: Build, given: route_schema.Settings, spot: Spot) -> Hedge | None:

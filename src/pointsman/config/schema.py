@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag
 
 from pointsman.config.bounds import Count, Limits
 from pointsman.config.fields import (
+    Label,
     Milliseconds,
     Name,
     Port,
@@ -24,6 +25,7 @@ from pointsman.config.fields import (
     number_or,
     setting,
 )
+from pointsman.config.oidc_schema import Issuer
 from pointsman.config.quota_schema import Quota
 from pointsman.config.route_schema import Route
 from pointsman.core.policy import AuthStyle, Modality
@@ -61,6 +63,7 @@ class Provider(Section):
     )
     stream_usage: Truth | None = setting("Whether the server accepts stream_options.include_usage.")
     api_version: ApiVersion | None = setting("Anthropic: the version header to send.")
+    rate_limit_headers: bool = setting("Heed what its replies say is left of our quota there.", True)
     quota_group: Name | None = setting("Providers of one account share a group and its 429s.")
     ca_file: Text | None = setting("PEM file of extra trust anchors; relative to the config file.")
     bills_cancelled: Truth | None = setting(
@@ -136,6 +139,9 @@ class Key(Section):
     priority: Priority = setting(
         "The highest class its requests may name, and their class if they name none.", "normal"
     )
+    tags: Annotated[list[Label], Field(max_length=16)] = setting(
+        "Kept with the rows of its requests: `NAME` or `NAME:VALUE`.", []
+    )
 
 
 class Tls(Section):
@@ -155,8 +161,20 @@ class Server(Section):
     tls: Tls | None = setting("Serve https. Default: http.")
     time_zone: Text = setting("Time zone of the facts time.* and of the windows of quotas; an IANA name.", "UTC")
     counters: SecretText | None = setting(
-        'Where quotas are counted: "file:", "memory:" or "redis://HOST:PORT/DATABASE". Default: file:.'
+        'Where quotas are counted: "file:", "memory:", "redis://HOST:PORT/DATABASE" or "postgresql://HOST/DATABASE". Default: '
+        "file:."
     )
+    counters_lease_ms: Annotated[Whole, Field(ge=0, le=1_000)] = setting(
+        "For how long a worker takes room of a busy quota in advance, so as to ask a shared store less often. 0: never.",
+        100,
+    )
+    cache: SecretText | None = setting(
+        'Where cached answers are shared: "file:", or "redis://HOST:PORT/DATABASE" between machines. Default: file:.'
+    )
+    ledger: SecretText | None = setting(
+        'Where requests are booked: "file:" or "postgresql://USER:PASSWORD@HOST:PORT/DATABASE". Default: file:.'
+    )
+    callers: SecretText | None = setting("Where the key store is; as `ledger`.")
     replicas: Annotated[Whole, Field(ge=1, le=1_000)] = setting("Routers that share the counters.", 1)
     rule_headers: Annotated[list[Name], Field(max_length=32)] = setting(
         "Request headers that rules may look at, in lower case; none with a credential.", []
@@ -164,6 +182,9 @@ class Server(Section):
     admin_token: SecretText | None = setting(
         'The token of the admin listener, at least 16 characters: "${NAME}" or {file: path}. Default: POINTSMAN_ADMIN_TOKEN, '
         "or one made at the first start, which `pointsman admin token` shows."
+    )
+    oidc: Annotated[list[Issuer], Field(max_length=16)] = setting(
+        "OpenID Connect: whose tokens are taken beside keys.", []
     )
     require_keys: Truth = setting(
         "Let nobody in without a key, also while there is none: keys come from the key store.", False

@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from pointsman.config import schema
 from pointsman.config.addresses import is_loopback
 from pointsman.config.build import Build
+from pointsman.config.oidc import compile_issuers
 from pointsman.config.providers import CREDENTIAL_HEADERS
-from pointsman.config.quotas import compile_counters
+from pointsman.config.shared import compile_cache, compile_counters
+from pointsman.config.stores import compile_store
 from pointsman.core.keys import digest
 from pointsman.core.policy import Key, Listener
 from pointsman.core.priority import RANKS
@@ -66,13 +68,14 @@ def _key(given: schema.Key, mark: bytes) -> Key:
         routes=None if given.routes is None else tuple(given.routes),
         concurrency=given.concurrency,
         rank=RANKS[given.priority],
+        tags=tuple(given.tags),
     )
 
 
-def compile_listener(build: Build, config: schema.Config) -> Listener:
+def compile_listener(build: Build, config: schema.Config, routes: Iterable[str]) -> Listener:
     """Return the Listener. Beyond loopback it needs keys, or the operator's word that it shall be open."""
     server = config.server
-    has_keys = bool(build.document.data.get("keys")) or server.require_keys
+    has_keys = bool(build.document.data.get("keys")) or server.require_keys or bool(server.oidc)
     if not has_keys and not server.allow_unauthenticated and not is_loopback(server.host):
         build.problem(
             ("server", "host"),
@@ -103,6 +106,11 @@ def compile_listener(build: Build, config: schema.Config) -> Listener:
         admin_token=None if token is None else Secret(token),
         counters=compile_counters(build, config),
         replicas=server.replicas,
+        counters_lease_ms=server.counters_lease_ms,
+        cache=compile_cache(build, config),
+        ledger=compile_store(build, "ledger", server.ledger),
+        callers=compile_store(build, "callers", server.callers),
+        issuers=compile_issuers(build, server.oidc, routes),
     )
 
 

@@ -11,6 +11,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,19 @@ from pointsman.control.callers import CallersApi
 from pointsman.control.door import Door, Keys
 from pointsman.control.endpoints import Endpoint, Who
 from pointsman.control.explanation import Explanation, explain
+from pointsman.control.holders import Holders
 from pointsman.control.html import STYLE
 from pointsman.control.measures import gather, scrape
 from pointsman.control.period import since_ms
 from pointsman.control.pump import Counts
 from pointsman.control.replies import HANDLERS, error_reply, json_reply
-from pointsman.control.reports import group_names, usage_of, usage_report
+from pointsman.control.reports import TAGGED, group_names, usage_of, usage_report
 from pointsman.core.keys import peppered
 from pointsman.core.policy import Policy
 from pointsman.stores.callers import AdminKey, CallersError
-from pointsman.stores.callers_file import STORE
-from pointsman.stores.ledger import GROUPS, LedgerError, LedgerMissing, UsageQuery, UsageRow
+from pointsman.stores.choose import stores_of
+from pointsman.stores.ledger import GROUPS, LedgerError, LedgerMissing, Reader, UsageQuery, UsageRow
 from pointsman.stores.private import PrivateError, pepper_of
-from pointsman.stores.sqlite import FILE, SqliteReader
 from pointsman.stores.versions import Versions, outcome
 
 LIMIT_S = 2.0  # for one question to the ledger
@@ -59,6 +60,7 @@ class Admin:
     ) -> None:
         self.policy = policy
         self._data = data
+        self._stores = stores_of(data, policy.listener)  # those of the start: others take a restart
         self._counts = counts
         self._ask = ask
 
@@ -67,7 +69,8 @@ class Admin:
         `hosts`: the names of this machine, None when the listener is open to others."""
         endpoints = self.endpoints()
         app = Starlette(routes=[row.route() for row in endpoints], exception_handlers=HANDLERS)  # type: ignore[arg-type]
-        return Door(app, endpoints, Keys(lambda: self._token() or token, self._admin_key), hosts)
+        holders = Holders(self._stores, lambda: self.policy.listener.issuers)
+        return Door(app, endpoints, Keys(lambda: self._token() or token, self._admin_key, holders.who), hosts)
 
     def endpoints(self) -> list[Endpoint]:
         """Return all there is to ask."""
@@ -77,7 +80,7 @@ class Admin:
             _raw("/metrics", "The metrics of the workers and of the ledger.", self.metrics, access="local"),
             _raw("/openapi.json", "This document.", self.openapi, access="local"),
             _raw("/", "The status page.", self.status),
-            _raw("/requests/{id}", "The page that explains one request.", self.request),
+            _raw("/requests/{id}", "The page that explains one request.", self.request, bound=True),
             _raw(
                 "/v1/config", "Which version is served, the last reload, and versions before.", self.config, reply=Json
             ),
@@ -96,6 +99,7 @@ class Admin:
                 self.usage,
                 reply=Json,
                 texts={"by": BY, "since": SINCE},
+                bound=True,
                 codes=("ledger_unavailable",),
             ),
             _raw(
@@ -103,14 +107,19 @@ class Admin:
                 "Why a request went where it went.",
                 self.decision,
                 reply=Json,
+                bound=True,
                 codes=("ledger_unavailable",),
             ),
-            *CallersApi(self._data, lambda name: any(key.name == name for key in self.policy.keys)).endpoints(),
+            *CallersApi(self._stores, lambda name: any(key.name == name for key in self.policy.keys)).endpoints(),
         ]
 
     def count_store_error(self) -> None:
         """Count a failure of the key store."""
         self._counts.store_errors += 1
+
+    def count_issuer_error(self) -> None:
+        """Count a failure to have the keys of an issuer."""
+        self._counts.issuer_errors += 1
 
     def _token(self) -> str:
         token = self.policy.listener.admin_token
@@ -118,9 +127,9 @@ class Admin:
 
     def _admin_key(self, text: bytes) -> AdminKey | None:
         """Return the admin key with this text, asking the store only if there is one."""
-        if not (self._data / STORE).exists():
+        if not self._stores.has_callers():
             return None
-        with keystore.opened(self._data) as store:
+        with closing(keystore.opened(self._stores)) as store:
             return store.admin_key(peppered(pepper_of(self._data, os.environ) or b"", text))
 
     def openapi(self, request: Request) -> Response:
@@ -163,7 +172,7 @@ class Admin:
         """Write who reloaded into the audit log; that it cannot be written does not undo the reload."""
         told = {"ok": found["ok"], "version": found["version"]}
         try:
-            with keystore.acting(self._data, who.name) as acting:
+            with keystore.acting(self._stores, who.name) as acting:
                 acting.note("config.reload", found["version"], told)
         except (CallersError, PrivateError) as error:
             print(f"pointsman: the audit log has no row of a reload by {who.name}: {error}", file=sys.stderr)
@@ -172,7 +181,7 @@ class Admin:
         """Return sums by one or two columns: ?by=route,model&since=7d."""
         by = group_names(request.query_params.getlist("by") or ["route"])
         start_ms = _since(request.query_params.get("since", DEFAULT_SINCE))
-        with self._reader() as reader:
+        with self._reader_for(request) as reader:
             return json_reply(usage_report(usage_of(reader, UsageQuery(by=by, since_ms=start_ms))))
 
     def decision(self, request: Request) -> Response:
@@ -220,19 +229,30 @@ class Admin:
 
     def _explanation(self, request: Request) -> Explanation:
         text = request.path_params["id"]
-        with self._reader() as reader:
+        with self._reader_for(request) as reader:
             found = reader.find(text)
             entry = reader.entry(found[0]) if len(found) == 1 else None
         if entry is None:
             raise HTTPException(404, "several requests have this id" if found else "no request of this id is booked")
         return explain(entry)
 
-    def _reader(self) -> SqliteReader:
-        return SqliteReader(self._data / FILE, LIMIT_S)
+    def _reader_for(self, request: Request) -> Reader:
+        """Return a reader of what who asks may see (S4). Raise CallersError when nobody can tell which organisation that is."""
+        who, name = request.scope["state"]["who"], ""
+        if who.organisation:
+            with keystore.acting(self._stores, who.name, who.organisation) as acting:
+                name = acting.group("organisation", who.organisation).name
+        return self._reader().of(name)
+
+    def _reader(self) -> Reader:
+        return self._stores.reader(LIMIT_S)
 
 
 Json = dict[str, Any]
-BY = {"type": "string", "enum": list(GROUPS), "description": "Twice, or two with a comma, for two."}
+BY = {
+    "anyOf": [{"type": "string", "enum": list(GROUPS)}, {"type": "string", "pattern": f"^{TAGGED.pattern}$"}],
+    "description": "Twice, or two with a comma, for two; `tag:NAME` by what follows `NAME:` in a tag.",
+}
 SINCE = {"type": "string", "pattern": "^[0-9]{1,6}[smhdw]$", "description": "Or an ISO date or time (UTC)."}
 
 

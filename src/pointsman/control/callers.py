@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,13 +14,14 @@ from pointsman.control.bodies import admin_key_reply, audit_reply, group_reply, 
 from pointsman.control.endpoints import Call, Endpoint
 from pointsman.control.replies import Refusal
 from pointsman.stores.callers import PARENTS, Acting, GroupKind, Settings
+from pointsman.stores.choose import Stores
 
 
 class CallersApi:
     """Answer for the key store of a data folder. `taken` tells whether the config has a key of a name."""
 
-    def __init__(self, data: Path, taken: Callable[[str], bool]) -> None:
-        self._data, self._taken = data, taken
+    def __init__(self, stores: Stores, taken: Callable[[str], bool]) -> None:
+        self._stores, self._taken = stores, taken
 
     def endpoints(self) -> list[Endpoint]:
         """Return the rows of the table."""
@@ -76,7 +76,7 @@ class CallersApi:
         return [*unbound, _row("GET", "/v1/audit", "Read the audit log.", self.audit, bodies.Audit, listed=True)]
 
     def _acting(self, call: Call) -> AbstractContextManager[Acting]:
-        return keystore.acting(self._data, call.who.name, call.who.organisation)
+        return keystore.acting(self._stores, call.who.name, call.who.organisation)
 
     # --- organisations, teams, projects
     def groups(self, kind: GroupKind, call: Call) -> bodies.Groups:

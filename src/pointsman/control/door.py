@@ -1,9 +1,10 @@
 """Door: who may do what on the admin listener, decided by the table of endpoints before anything else is read (S3, S6).
 
-The token may do everything; admin keys of the key store have a role, and may be bound to one organisation. Credentials come
-as a bearer token or as the password of HTTP basic authentication, and are compared by digests under a secret of this
-process, so that time tells nothing of them (S1). Who fails too often waits. What a browser sends for a page changes
-nothing; without a credential the Host header must name this machine, so that no page reads by a name of its own.
+The token may do everything; admin keys of the key store have a role, and may be bound to one organisation; so have tokens of
+issuers whose roles are mapped. Credentials come as a bearer token or as the password of HTTP basic authentication, and
+are compared by digests under a secret of this process, so that time tells nothing of them (S1). Who fails too often
+waits. What a browser sends for a page changes nothing; without a credential the Host header must name this machine, so
+that no page reads by a name of its own.
 """
 
 from __future__ import annotations
@@ -14,9 +15,7 @@ import binascii
 import hmac
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -27,6 +26,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pointsman.control.endpoints import Endpoint, Who
 from pointsman.control.replies import Refusal, error_reply
 from pointsman.core.keys import ADMIN, is_key
+from pointsman.core.tokens import Expired, NoKeys, NoRight, TokenError, is_token
+from pointsman.core.tries import Tries, network_of
 from pointsman.stores.callers import AdminKey, CallersError
 from pointsman.stores.private import PrivateError
 
@@ -40,48 +41,33 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-TRIES = 10  # failed ones that an address has at once
-TRY_S = 6.0  # after which it has one more
-MOST_ADDRESSES = 1024  # whose failed tries are counted, the latest; IPv6 by /64
 _OF_PAGES = ("origin", "sec-fetch-site")  # one of them comes with every request that a page makes to change something
 _HEADERS_RAW = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+_NO_TRIES = {NoKeys: "issuer_unavailable", NoRight: "forbidden_role", Expired: "unauthorized"}  # nobody guesses these
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
-class Tries:
-    """Count failed tries by address: each has TRIES, and one more every TRY_S."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> (tries spent, when)
-
-    def wait_s(self, address: str) -> float:
-        """Return how long an address has to wait before it may try; 0.0: not at all."""
-        return max(0.0, (self._now(address) - TRIES + 1) * TRY_S)
-
-    def failed(self, address: str) -> None:
-        self._spent[address] = self._now(address) + 1.0, self._clock()
-        self._spent.move_to_end(address)
-        if len(self._spent) > MOST_ADDRESSES:
-            self._spent.popitem(last=False)
-
-    def _now(self, address: str) -> float:
-        spent, when_s = self._spent.get(address, (0.0, 0.0))
-        return max(0.0, spent - (self._clock() - when_s) / TRY_S)
-
-
 class Keys:
-    """Say whose a credential is: `token` gives the admin token, `find` an admin key by its text."""
+    """Say whose a credential is: `token` gives the admin token, `find` an admin key by its text, `holder` who has a token of
+    an issuer; None: none is taken."""
 
-    def __init__(self, token: Callable[[], str], find: Callable[[bytes], AdminKey | None]) -> None:
-        self._token, self._find = token, find
+    def __init__(
+        self,
+        token: Callable[[], str],
+        find: Callable[[bytes], AdminKey | None],
+        holder: Callable[[bytes], Who] | None = None,
+    ) -> None:
+        self._token, self._find, self._holder = token, find, holder
         self._secret = secrets.token_bytes(32)
 
     def who(self, credential: bytes) -> Who | None:
-        """Return who has this credential; None: nobody. Raise CallersError, PrivateError when the store cannot be asked."""
+        """Return who has this credential; None: nobody. Raise TokenError when it is a token that is not taken, CallersError,
+        PrivateError when the store cannot be asked."""
         token = self._token()
         if hmac.compare_digest(self._digest(credential), self._digest(token.encode())) and token:
             return Who("token", "admin")
+        if self._holder is not None and is_token(credential):
+            return self._holder(credential)
         if not is_key(credential, ADMIN):
             return None
         key = self._find(credential)
@@ -100,7 +86,7 @@ class Door:
     def __init__(self, app: ASGIApp, endpoints: Sequence[Endpoint], keys: Keys, hosts: frozenset[str] | None) -> None:
         self._app, self._keys, self._hosts = app, keys, hosts
         self._rows = [(row.method, row.pattern, row) for row in endpoints]
-        self._tries = Tries()
+        self._tries = Tries(time.monotonic)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -159,10 +145,16 @@ class Door:
         wait_s = self._tries.wait_s(address)
         if wait_s > 0.0:
             raise Refusal("too_many_tries", "too many failed tries from this address; wait", str(int(wait_s) + 1))
-        who = await asyncio.to_thread(self._keys.who, credential)
+        why = "this is neither the admin token nor an admin key that is good"
+        try:
+            who = await asyncio.to_thread(self._keys.who, credential)
+        except TokenError as error:
+            if type(error) in _NO_TRIES:
+                raise Refusal(_NO_TRIES[type(error)], str(error)) from None
+            who, why = None, str(error)
         if who is None:
             self._tries.failed(address)
-            raise Refusal("unauthorized", "this is neither the admin token nor an admin key that is good")
+            raise Refusal("unauthorized", why)
         return who
 
     def _row(self, method: str, path: str) -> Endpoint | None:
@@ -173,12 +165,8 @@ class Door:
 
 def _address(scope: Scope) -> str:
     """Return whose tries are counted together."""
-    host = Request(scope).client
-    try:
-        address = ip_address(host.host if host else "")
-    except ValueError:
-        return ""
-    return str(ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
+    client = Request(scope).client
+    return network_of(client.host if client else "")
 
 
 def _host(header: str) -> str:

@@ -51,6 +51,8 @@ def _why(decision: Decision | None, row: dict[str, Any], attempts: list[dict[str
         said.append("The worker died before the end, so the predicted cost is charged as an estimate.")
     elif row["degraded"] and row["outcome"] == "degraded":
         said.append(f"No deployment answered, so the route's ladder did: {row['degraded']}.")
+    elif row["cache"] == "semantic":
+        said.append(f"The question is similar to that of {row['cached_id']}, whose answer was given again.")
     elif row["cached_id"]:
         said.append(f"Nothing was sent: the answer to {row['cached_id']} was kept, and given again.")
     elif not attempts:

@@ -73,7 +73,7 @@ def told(row: dict[str, Any]) -> dict[str, str]:
     state = f" ({row['charge_state']}{price})" if row["charge_nano"] is not None else ""
     kept = ""
     if row["cached_id"]:
-        kept = f"hit: the answer to {row['cached_id']}, {(row['cached_ms'] or 0) / 1000:.0f} s old; "
+        kept = f"{row['cache']}: the answer to {row['cached_id']}, {(row['cached_ms'] or 0) / 1000:.0f} s old; "
         kept += f"{dollars(row['saved_nano'], 9)} saved"
     lines = {
         "cache": kept or row["cache"],

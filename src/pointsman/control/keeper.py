@@ -11,14 +11,13 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import msgspec
 
 from pointsman.control import keystore
 from pointsman.stores import callers_file
-from pointsman.stores.callers import CallersError, Unavailable
-from pointsman.stores.callers_sqlite import FILE, SqliteCallers
+from pointsman.stores.callers import CallersError, Store, Unavailable
+from pointsman.stores.choose import Stores
 from pointsman.stores.private import PrivateError
 
 LOOK_S = 0.5  # between two looks at the store
@@ -27,11 +26,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Keeper:
-    """Look after the key store of a data folder; one thread at a time. `failed` is called for every failure."""
+    """Look after the key store of a router; one thread at a time. `failed` is called for every failure."""
 
-    def __init__(self, data: Path, failed: Callable[[], None]) -> None:
-        self._data, self._failed = data, failed
-        self._store: SqliteCallers | None = None
+    def __init__(self, stores: Stores, failed: Callable[[], None]) -> None:
+        self._stores, self._data, self._failed = stores, stores.data, failed
+        self._store: Store | None = None
         self._revision = -1  # that was published last
         self._stamp: tuple[int, ...] | None = None
         self._seen = False
@@ -57,15 +56,15 @@ class Keeper:
             self._store = None
 
     def _step(self) -> None:
-        there = (self._data / FILE).exists()
-        if not there:
+        if not self._stores.has_callers():
             self.close()
             if self._seen:
-                raise Unavailable(f"{self._data / FILE} is gone")
+                raise Unavailable(f"{self._data / callers_file.STORE} is gone")
             return
         self._seen = True
         if self._store is None:
-            self._store = keystore.opened(self._data)
+            self._store = keystore.opened(self._stores, create=self._stores.shares_callers)
+            self._stamp = None  # what was published before may be of another store
         if not self._is_published(self._store.revision()):
             self._revision = callers_file.publish(self._data, self._store.published).revision
             self._stamp = callers_file.stamp(self._data)
@@ -75,14 +74,14 @@ class Keeper:
 
     def _is_published(self, revision: int) -> bool:
         stamp = callers_file.stamp(self._data)
-        if stamp is None:
+        if stamp is None or self._stamp is None:
             return False
         if stamp != self._stamp:  # somebody else has published
             with contextlib.suppress(Unavailable):
                 self._revision, self._stamp = callers_file.read(self._data).revision, stamp
         return self._stamp == stamp and self._revision == revision
 
-    def _note_used(self, store: SqliteCallers) -> None:
+    def _note_used(self, store: Store) -> None:
         news: dict[str, int] = {}
         for path in (self._data / "run").glob("used-*.msgpack"):
             with contextlib.suppress(OSError, msgspec.MsgspecError):

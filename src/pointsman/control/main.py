@@ -28,16 +28,19 @@ from pointsman.config import transport
 from pointsman.config.addresses import is_loopback
 from pointsman.config.transport import Frames
 from pointsman.control.admin import Admin
+from pointsman.control.audited import Audited
+from pointsman.control.issuers import Issuers
 from pointsman.control.keeper import LOOK_S, Keeper
 from pointsman.control.pump import Pump
-from pointsman.control.replay import Policies
+from pointsman.control.replay import OWED, Policies
 from pointsman.core.policy import Policy
+from pointsman.stores.choose import Stores, stores_of
 from pointsman.stores.ledger import LedgerError
 from pointsman.stores.private import TOKEN_VARIABLE, PrivateError, admin_token_of
-from pointsman.stores.sqlite import FILE, SqliteWriter
 
 POLL_S = 0.2  # how soon the pump looks again when it has caught up: each look costs a transaction, however few the rows
 IDLE_S = 0.5  # how rarely it looks when there is none
+AWAY_S = 5.0  # how rarely while the ledger cannot be reached
 FLUSH_S = 60.0  # for booking at the end; what is left stays in the journal
 LOCK_RETRY_S = 0.5
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -79,9 +82,23 @@ class PumpThread(threading.Thread):
             busy = self._pump.step()
             if stopping and (not busy or time.monotonic() > until_s):
                 return
-            wait_s = POLL_S if busy else min(IDLE_S, wait_s * 1.25)
+            most_s = IDLE_S if self._pump.counts.up else AWAY_S
+            wait_s = POLL_S if busy else min(most_s, wait_s * 1.25)
             if not self._pump.behind:
                 self.stopping.wait(wait_s if not stopping else 0.0)
+
+
+class IssuersThread(threading.Thread):
+    """Look after the keys of issuers as long as this process lives; nobody waits for it, as it may wait for a name server."""
+
+    def __init__(self, issuers: Issuers) -> None:
+        super().__init__(name="issuers", daemon=True)
+        self._issuers = issuers
+
+    def run(self) -> None:
+        while True:
+            self._issuers.step()
+            time.sleep(LOOK_S)
 
 
 @contextlib.contextmanager
@@ -118,9 +135,9 @@ class Follower:
     """Take over each new policy that the supervisor sends: keep it in the ledger, so that decisions of workers that adopt
     it can be made again; show it; say so."""
 
-    def __init__(self, data: Path, admin: Admin) -> None:
+    def __init__(self, stores: Stores, admin: Admin) -> None:
         self.ended = asyncio.Event()  # the supervisor is gone, or wants us to end
-        self._data, self._admin = data, admin
+        self._stores, self._admin = stores, admin
         self._frames = Frames()
         self._keeping: set[asyncio.Task[None]] = set()
 
@@ -137,19 +154,21 @@ class Follower:
 
     async def _follow(self, policy: Policy) -> None:
         try:
-            await asyncio.to_thread(_keep, self._data / FILE, policy)
-        except LedgerError as error:
+            await asyncio.to_thread(_keep, self._stores, policy)
+        except (LedgerError, OSError) as error:
             tell(f"refused {error}")
             return
+        if stores_of(self._stores.data, policy.listener) != self._stores:
+            print("pointsman: server.ledger and server.callers: take a restart", file=sys.stderr)
         self._admin.policy = policy
         tell(f"kept {policy.version}")
 
 
-def _keep(path: Path, policy: Policy) -> None:
+def _keep(stores: Stores, policy: Policy) -> None:
     """Store a policy through a connection of its own: the pump's is in use, and may wait for another process's lock."""
-    writer = SqliteWriter(path)
+    writer = stores.writer()
     try:
-        Policies(writer).keep(policy)
+        Policies(writer, stores.data / OWED).keep(policy)
     finally:
         writer.close()
 
@@ -159,9 +178,9 @@ def tell(line: str) -> None:
     os.write(1, " ".join(line.split())[:PIPE_LINE_CHARACTERS].encode() + b"\n")
 
 
-async def serve(admin: Admin, app: ASGIApp, listener: socket.socket, pump: PumpThread, data: Path) -> None:
+async def serve(admin: Admin, app: ASGIApp, listener: socket.socket, pump: PumpThread, stores: Stores) -> None:
     """Answer until told to end, then let the pump finish."""
-    loop, follower = asyncio.get_running_loop(), Follower(data, admin)
+    loop, follower = asyncio.get_running_loop(), Follower(stores, admin)
     ending = follower.ended
     loop.add_signal_handler(signal.SIGTERM, ending.set)
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # the terminal's goes to the supervisor too, which decides
@@ -178,7 +197,12 @@ async def serve(admin: Admin, app: ASGIApp, listener: socket.socket, pump: PumpT
     )
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    keeping = asyncio.create_task(_keep_callers(Keeper(data, admin.count_store_error), ending))
+    keeper = Keeper(stores, admin.count_store_error)
+    audited = Audited(stores, lambda: admin.policy, admin.count_store_error)
+    if stores.shares_callers:  # until it is published workers let nobody in
+        await asyncio.to_thread(keeper.step)
+    keeping = asyncio.create_task(_keep_callers(keeper, audited, ending))
+    IssuersThread(Issuers(stores.data, lambda: admin.policy, admin.count_issuer_error)).start()
     pump.start()
     tell("ready")
     while not ending.is_set() and pump.is_alive():
@@ -193,13 +217,14 @@ async def serve(admin: Admin, app: ASGIApp, listener: socket.socket, pump: PumpT
     await asyncio.to_thread(pump.join)
 
 
-async def _keep_callers(keeper: Keeper, ending: asyncio.Event) -> None:
+async def _keep_callers(keeper: Keeper, audited: Audited, ending: asyncio.Event) -> None:
     """Look after the key store to the end."""
     while not ending.is_set():
         await asyncio.to_thread(keeper.step)
+        await asyncio.to_thread(audited.step)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ending.wait(), LOOK_S)
-    keeper.close()
+    await asyncio.to_thread(keeper.close)
 
 
 def hosts_of(host: str) -> frozenset[str] | None:
@@ -226,15 +251,17 @@ def run(start: Start, policy: Policy) -> int:
     data = Path(start.data)
     data.mkdir(parents=True, exist_ok=True)
     token = checked_token(start.admin_host, data, policy)
-    writer = SqliteWriter(data / FILE)
-    policies = Policies(writer)
+    stores = stores_of(data, policy.listener)
+    stores.note()
+    writer = stores.writer()
+    policies = Policies(writer, data / OWED)
     policies.keep(policy)
     pump = Pump(data / "journal", writer, policies)
     thread = PumpThread(pump, data)
     family = socket.AF_INET6 if ":" in start.admin_host else socket.AF_INET
     listener = socket.create_server((start.admin_host, policy.listener.admin_port), family=family, backlog=128)
     admin = Admin(data, policy, pump.counts, lambda token: tell(f"reload {token}"))
-    asyncio.run(serve(admin, admin.app(token, hosts_of(start.admin_host)), listener, thread, data))
+    asyncio.run(serve(admin, admin.app(token, hosts_of(start.admin_host)), listener, thread, stores))
     writer.close()
     return int(thread.failed)
 

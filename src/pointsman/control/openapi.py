@@ -21,6 +21,7 @@ _ALWAYS = (
     "too_many_tries",
     "internal_error",
     "callers_unavailable",
+    "issuer_unavailable",
 )
 _CHANGING = ("forbidden_origin", "in_the_way", "body_too_large", "not_json", "not_found")
 

@@ -7,6 +7,7 @@ admission that has not ended, so none is lost (I1).
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ import msgspec
 from pointsman.control.replay import NOWHERE, Policies
 from pointsman.control.segment import Segment
 from pointsman.core.entry import Admitted, Feedback, Settled, decode_records
-from pointsman.stores.journal import LOCK_SUFFIX, NEW_SUFFIX, is_alive, segments
+from pointsman.stores.journal import AWAY, LOCK_SUFFIX, NEW_SUFFIX, is_alive, segments
 from pointsman.stores.ledger import (
     Batch,
     LedgerError,
@@ -41,9 +42,11 @@ class Counts(msgspec.Struct):
     recovered: int = 0
     damaged_bytes: int = 0
     errors: int = 0
+    up: int = 1  # 0: the last look at the ledger failed
     lag_bytes: int = 0  # of journal not yet read
     open_requests: int = 0  # admitted, not yet ended
     store_errors: int = 0  # of the key store, counted by the Keeper
+    issuer_errors: int = 0  # of having the keys of issuers
 
 
 class Open(msgspec.Struct, frozen=True, gc=False):
@@ -82,6 +85,8 @@ class Pump:
         self._marks: dict[str, Mark] = {}  # as the ledger had them when `_synced`
         self._written: dict[str, Mark] = {}  # as the ledger has them now
         self._synced = False
+        self._away = folder.parent / AWAY
+        self._said: str | None = None  # of the last failure, "" since there was none; None: nothing was tried
         self.behind = False  # after a step: more is there to be read at once
 
     def step(self) -> bool:
@@ -90,18 +95,32 @@ class Pump:
         An error of the ledger or of the file system is counted and said; the next step starts again from the marks.
         """
         try:
-            return self._step()
+            busy = self._step()
         except (LedgerError, OSError) as error:
-            self.counts.errors += 1
-            print(f"pointsman: the ledger is behind: {error}", file=sys.stderr)
-            self._tails.clear()
-            self._synced = False
+            self._failed(str(error))
             return False
+        if not self.counts.up or self._said is None:
+            self.counts.up, self._said = 1, ""
+            self._away.unlink(missing_ok=True)
+        return busy
+
+    def _failed(self, why: str) -> None:
+        self.counts.errors += 1
+        self.counts.up = 0
+        if why != self._said:
+            self._said = why
+            print(f"pointsman: the ledger is behind: {why}; the journal keeps what happens", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the disk may be what has failed
+            self._away.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._away.touch()
+        self._tails.clear()
+        self._synced = False
 
     def _step(self) -> bool:
         # Dead first, files second: all that a dead worker wrote is in the listing that comes after.
         alive = {name: is_alive(self._folder, name) for name in self._incarnations()}
         listing = segments(self._folder)
+        self._policies.settle()
         if not self._synced:
             self._sync({path.name for paths in listing.values() for path in paths})
         busy = self.behind = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -13,9 +14,11 @@ from pointsman.core.facts import Facts, Ruleset
 from pointsman.core.options import Options, options_of
 from pointsman.core.policy import Listener, Policy
 from pointsman.core.secret import Secret, secret_from_pipe
-from pointsman.stores.ledger import Decided, Place, Writer
+from pointsman.stores.ledger import Decided, LedgerAway, Place, Writer
+from pointsman.stores.versions import replace
 from pointsman.strategies.plugins import strategies_of
 
+OWED = "policies-owed"  # folder in the data folder
 MOST_VERSIONS = 16  # kept ready; others are read from the ledger again
 
 NOWHERE: Mapping[str, Place] = {}
@@ -29,17 +32,35 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Policies:
-    """Keep every policy that decisions were made under, in the ledger, so that they can be made again later."""
+    """Keep every policy that decisions were made under, in the ledger, so that they can be made again later. `owed`: the folder
+    for those that could not be kept because the ledger was away; they are kept before rows are booked again."""
 
-    def __init__(self, ledger: Writer) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Writer, owed: Path | None = None) -> None:
+        self._ledger, self._owed = ledger, owed
         self._versions: OrderedDict[str, Version | None] = OrderedDict()
 
     def keep(self, policy: Policy) -> None:
-        """Store what decides in a policy; credentials, client keys and addresses are left out (S7)."""
+        """Store what decides in a policy; credentials, client keys and addresses are left out (S7). Raise LedgerError."""
         bare = msgspec.structs.replace(policy, providers={}, keys=(), listener=Listener())
-        self._ledger.keep_policy(policy.version, msgspec.msgpack.encode(bare, enc_hook=_hidden))
+        blob = msgspec.msgpack.encode(bare, enc_hook=_hidden)
+        try:
+            self._ledger.keep_policy(policy.version, blob)
+        except LedgerAway:
+            if self._owed is None:
+                raise
+            self._owed.mkdir(parents=True, exist_ok=True, mode=0o700)
+            replace(self._owed / policy.version, blob)
         self._versions.pop(policy.version, None)
+
+    def settle(self) -> None:
+        """Keep what is owed. Raise LedgerError, OSError."""
+        if self._owed is None or not self._owed.is_dir():
+            return
+        for path in sorted(self._owed.iterdir()):
+            if not path.name.startswith("."):  # half made
+                self._ledger.keep_policy(path.name, path.read_bytes())
+                self._versions.pop(path.name, None)
+                path.unlink(missing_ok=True)
 
     def decided(self, admitted: Admitted) -> Decided | None:
         """Return the decision of an admitted request; None when its policy or its route is not known here any more."""

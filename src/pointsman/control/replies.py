@@ -30,6 +30,7 @@ CODES: dict[str, int] = {
     "reload_unfinished": 503,
     "ledger_unavailable": 503,
     "callers_unavailable": 503,
+    "issuer_unavailable": 503,
 }
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
-from pointsman.stores.ledger import GROUPS, MOST_GROUPS, FeedbackCounts, Reader, UsageQuery, UsageRow
+from pointsman.stores.ledger import GROUPS, MOST_GROUPS, TAG, FeedbackCounts, Reader, UsageQuery, UsageRow
+
+TAGGED = re.compile(TAG + r"[A-Za-z0-9._@-]{1,64}")
 
 
 def group_names(given: list[str]) -> tuple[str, ...]:
     """Return the names to group by; "a,b" is the same as "a", "b". Raise ValueError that says what there is."""
     names = tuple(dict.fromkeys(name.strip() for text in given for name in text.split(",") if name.strip()))
     for name in names:
-        if name not in GROUPS:
-            raise ValueError(f"there is no column {name[:40]!r}; columns: {', '.join(GROUPS)}")
+        if name not in GROUPS and not TAGGED.fullmatch(name):
+            raise ValueError(f"there is no column {name[:40]!r}; columns: {', '.join(GROUPS)}, {TAG}NAME")
     if not 0 < len(names) <= MOST_GROUPS:
         raise ValueError(f"name one or {MOST_GROUPS} columns of {', '.join(GROUPS)}")
     return names

@@ -34,5 +34,19 @@ def address_of(url: str) -> Address:
 
 def check(url: str) -> None:
     """Raise ValueError when no counter store has such a URL."""
-    if url not in PLAIN:
+    if url not in PLAIN and not is_postgres(url):
         address_of(url)
+
+
+def is_postgres(url: str) -> bool:
+    """Tell whether a URL names a PostgreSQL database. Raise ValueError when it does and cannot be read, not repeating it."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        return False
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.path.strip("/")) and parts.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        raise ValueError("expected postgresql://[USER:PASSWORD@]HOST[:PORT]/DATABASE")
+    return True

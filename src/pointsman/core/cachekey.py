@@ -44,12 +44,12 @@ class CacheKey(NamedTuple):
 
 
 def caching_of(policy: Policy, route: Route) -> Caching | None:
-    """Return the Caching of a route; None when it keeps nothing.
+    """Return the Caching of a route; None when it keeps nothing, or the policy is one of the ledger, which has no providers.
 
     Whatever may lead to another answer is in the mark: candidates and whom they call, how one is drawn, what the route
     changes in the request. Prices, waits and retries are not.
     """
-    if route.cache is None:
+    if route.cache is None or not policy.providers:
         return None
     deployments = {one.name: one for one in policy.deployments}
     called = []
@@ -73,10 +73,10 @@ def key_of(caching: Caching, who: tuple[str, str, str, str], body: bytes, beta: 
     if len(body) > MOST_REQUEST_BYTES:
         return None
     try:
-        members = _decode(body)
+        members = decoded(body)
         for name in VOLATILE:
             members.pop(name, None)
-        canonical = _encode(members)
+        canonical = encoded(members)
     except (msgspec.MsgspecError, OverflowError, RecursionError, UnicodeError):
         return None
     share = share_of(caching.settings.scope, caching.label, who)
@@ -122,5 +122,5 @@ def _number(text: str) -> int | float:
 
 
 _SCOPES = ("key", "project", "team", "organisation")
-_decode = msgspec.json.Decoder(dict[str, Any], float_hook=_number).decode
-_encode = msgspec.json.Encoder(order="sorted").encode
+decoded = msgspec.json.Decoder(dict[str, Any], float_hook=_number).decode
+encoded = msgspec.json.Encoder(order="sorted").encode

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from pointsman.core.issuer import Issuer
 from pointsman.core.pricing import Price
 from pointsman.core.priority import NORMAL
 from pointsman.core.quotas import Quota
@@ -16,7 +17,7 @@ Modality = Literal["text", "image", "audio", "file", "video"]
 Unit = Literal["request", "session", "user", "key"]
 Scope = Literal["key", "project", "team", "organisation"]
 Pace = Literal["at_once", "recorded"]
-FILE_COUNTERS = Secret("file:")
+FILE_COUNTERS = OWN_FILE = Secret("file:")
 Prefill = Literal["", "last", "prefix", "continue"]  # how a server takes the beginning of an answer; "": it does not
 
 
@@ -44,6 +45,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     auth: AuthStyle = "bearer"
     headers: dict[str, str] = {}
     path: str = ""  # path of a chat call; "" = the dialect's own; may contain {model}
+    rate_limit_headers: bool = True  # what its replies say is left of our quota is heeded
     quota_group: str = ""  # "" = the provider's name; deployments of one account share their 429s
     ca_file: str = ""  # PEM file of extra trust anchors
     bills_cancelled: bool = False  # it bills a cancelled answer to its end, so that is read to learn what it costs
@@ -152,6 +154,17 @@ class Hedge(msgspec.Struct, frozen=True, kw_only=True):
     share: float = 0.05
 
 
+class Semantic(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold how a route gives answers again to questions that are similar: whose vectors, how near they must be, and what share
+    of the hits may be wrong. `check` of them are asked fresh as well."""
+
+    embeddings: str = "local"  # or the name of a deployment
+    threshold: float = 0.92
+    wrong_hits: float = 0.01
+    check: float = 0.05
+    max_entries: int = 500  # of one sharer
+
+
 class Cache(msgspec.Struct, frozen=True, kw_only=True):
     """Hold how a route gives whole answers again. `scope` says who shares them; `max_bytes` bounds those of one of these."""
 
@@ -159,6 +172,7 @@ class Cache(msgspec.Struct, frozen=True, kw_only=True):
     scope: Scope = "project"
     max_bytes: int = 64 * 1024 * 1024
     pace: Pace = "at_once"
+    semantic: Semantic | None = None
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,6 +230,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[str, ...] | None = None  # None = all
     concurrency: int | None = None  # most requests at a time; None = the limits' default
     rank: int = NORMAL  # of core.priority: the highest class it may name, and the one it has when it names none
+    tags: tuple[str, ...] = ()  # kept with the rows of its requests
 
     @property
     def who(self) -> tuple[str, str, str, str]:
@@ -241,6 +256,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 10_000
     key_concurrency: int = 100
     concurrent_requests: int = 4_000
+    waiting_requests: int = 1_000  # of a worker, for room in a quota
     memory_bytes: int = 0  # of a worker; 0: its part of the memory limit of its control group, if there is one
     stream_buffer_bytes: int = 256 * 1024
     reply_bytes: int = 64 * 1024 * 1024
@@ -274,8 +290,13 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     rule_headers: tuple[str, ...] = ()  # of the fact request.headers, lower-case
     counters: Secret = FILE_COUNTERS  # where quotas are counted; its URL may hold a password
     replicas: int = 1  # routers that share the counters
+    counters_lease_ms: int = 100  # for how long a worker may take room of a shared counter in advance; 0: never
+    cache: Secret = FILE_COUNTERS  # where the workers share answers; its URL may hold a password
+    ledger: Secret = OWN_FILE  # where requests are booked, as a URL
+    callers: Secret = OWN_FILE  # where the key store is
     insecure_open: bool = False  # no keys configured: loopback callers are let in as caller `local`
     admin_token: Secret | None = None  # None: that of the environment or the data folder
+    issuers: tuple[Issuer, ...] = ()  # whose tokens are taken beside keys
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):

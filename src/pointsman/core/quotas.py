@@ -51,6 +51,7 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
     degrade: str = ""  # the route that goes on, when `over` is degrade
     notify_at: float = NOTIFY_AT  # share of the amount at which it is told
     assume_output_tokens: int = ASSUMED_OUTPUT_TOKENS
+    wait_ms: int = 0  # that a request may wait for room instead of being refused
     excepted: tuple[str, ...] = ()  # of `key: default`: keys that have entries of their own
 
     @property
@@ -74,6 +75,7 @@ class Counter:
     __slots__ = (
         *(
             "deployments",
+            "flat",
             "hard",
             "limit",
             "name",
@@ -84,6 +86,7 @@ class Counter:
             "slot",
             "subject",
             "told",
+            "touched",
             "warned",
         ),
     )
@@ -95,11 +98,13 @@ class Counter:
         self.limit = quota.amount
         self.period = quota.period
         self.rate_us = quota.rate_us
+        self.flat = bool(quota.rate_us) and quota.measure == "requests"  # what was taken was used, once it is sent
         self.hard = quota.over != "notify"
         self.near = quota.amount - quota.amount * quota.notify_at  # so much left is little
-        self.told = told_of(quota)
+        self.told = Told(quota)
         self.deployments = deployments
         self.slot: int = -1
+        self.touched = False  # since the table read it
         self.warned = 0
 
     def share(self, limit: int) -> Counter:
@@ -130,12 +135,14 @@ class Taken(NamedTuple):
 
 class Verdict(NamedTuple):
     """Hold the answer of a store. `refusing` is the place of the ask that opens last, -1: all were reserved; `wait_us` until
-    it would fit, NEVER_US: it is more than the whole limit. `local`: a replica decided alone, of its share."""
+    it would fit, NEVER_US: it is more than the whole limit. `local`: a replica decided alone, of its share. `low`: a counter
+    may have come near its limit."""
 
     refusing: int
     wait_us: int
     taken: Sequence[Taken]
     local: bool = False
+    low: bool = True
 
 
 # The settlement of one reservation: the counter, what was reserved, what was used, and the `start` of its Taken. (A plain
@@ -272,18 +279,18 @@ def used(counter: Counter, reserved: int, rows: Iterable[AttemptRow]) -> int:
 
 
 # --- how it is told
-def told_of(quota: Quota) -> tuple[str, str]:
-    """Return the header lines that tell a client of a quota, as OpenAI names them: up to what is left, and from there to the
-    time until all is free. Empty for money."""
-    if quota.measure == "usd":
-        return "", ""
-    if quota.measure == "requests":
-        limit = f"x-ratelimit-limit-requests: {quota.amount}\r\nx-ratelimit-remaining-requests: "
-        return limit, "\r\nx-ratelimit-reset-requests: "
-    return (
-        f"x-ratelimit-limit-tokens: {quota.amount}\r\nx-ratelimit-remaining-tokens: ",
-        "\r\nx-ratelimit-reset-tokens: ",
-    )
+class Told:
+    """Hold the header lines that tell a client of a quota, as OpenAI names them: up to what is left, and from there to the
+    time until all is free. Empty for money. `requests`: it counts requests, not tokens."""
+
+    __slots__ = ("after", "before", "requests")
+
+    def __init__(self, quota: Quota) -> None:
+        self.requests = quota.measure == "requests"
+        what = "requests" if self.requests else "tokens"
+        money = quota.measure == "usd"
+        self.before = "" if money else f"x-ratelimit-limit-{what}: {quota.amount}\r\nx-ratelimit-remaining-{what}: "
+        self.after = "" if money else f"\r\nx-ratelimit-reset-{what}: "
 
 
 def span(us: int) -> str:

@@ -31,10 +31,15 @@ class Standing(msgspec.Struct, frozen=True):
     unreachable: int = 0  # in a row: of the failures, the last ones without a connection
     share: float = 1.0
     last_resort: bool = False
+    allowed: dict[
+        str, tuple[int, int, int]
+    ] = {}  # measure -> our quota at the provider, left of it, ms until it is whole
 
 
-def standing_of(name: str, provider: str, state: State, now_ms: float) -> Standing:
-    """Return how a deployment stands at `now_ms`, of the monotonic clock."""
+def standing_of(
+    name: str, provider: str, state: State, now_ms: float, allowed: dict[str, tuple[int, int, int]] | None = None
+) -> Standing:
+    """Return how a deployment stands at `now_ms`, of the monotonic clock; `allowed` is what its provider said last."""
     measured = state.measured_ms != -math.inf
     until_ms = max(state.cool_until_ms, state.open_until_ms, state.probe_until_ms if state.ejections else 0.0)
     return Standing(
@@ -54,6 +59,7 @@ def standing_of(name: str, provider: str, state: State, now_ms: float) -> Standi
         unreachable=state.unreachable,
         share=round(ramp_share(state, now_ms), 2),
         last_resort=state.soft,
+        allowed=allowed or {},
     )
 
 

@@ -35,7 +35,9 @@ _CONTENT_MEMBERS = (
 
 
 MOST_HEADS = 16  # lengths of segments whose beginning one stream remembers
-LESSONS = 4  # events with content that are looked at until one of them is the template: the first often tells the role too
+LESSONS = (
+    4  # events with content that are looked at until one of them is the template: the first often tells the role too
+)
 
 
 class Watched(Protocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from msgspec.structs import replace
@@ -17,9 +18,11 @@ from pointsman.dialects.forms import Form, remade
 from pointsman.dialects.relay_reply import read_reply
 from pointsman.dialects.relay_request import Head, RouterOptions
 from pointsman.gateway.answers import Refused
-from pointsman.gateway.flights import Flight, Flights
+from pointsman.gateway.checks import Check
+from pointsman.gateway.flights import NOT_CACHED, Flight, Flights
 from pointsman.gateway.kept import MOST_ANSWER_BYTES
 from pointsman.gateway.replay import give
+from pointsman.gateway.semantic import Asked, Semantics
 from pointsman.gateway.world import CALLER_DIALECT
 from pointsman.observe.metrics import Metrics
 from pointsman.stores.cache_files import Files
@@ -32,11 +35,9 @@ if TYPE_CHECKING:
     from pointsman.gateway.exchange import Exchange
     from pointsman.gateway.live import Clock
     from pointsman.gateway.sending import Sending
+    from pointsman.stores.cache_redis import RedisAnswers
 
 HEADER = "cache-control"
-NOT_CACHED = Refused(
-    504, "no answer to this request is kept, and only a kept one was asked for", "not_cached", final=True
-)
 
 
 class Wish(NamedTuple):
@@ -59,6 +60,10 @@ class Part:
     flight: Flight | None = None  # whose answer it is under way to get
     position = -1  # of its first candidate
     joined_ms = 0.0
+    asked: Asked | None = None  # its question, where similar ones are compared
+    similarity = 0.0  # of the question whose answer is given, and what that is kept under
+    entry = ""
+    given: Answer | None = None  # what was given to the question that it asks fresh
 
     def __init__(self, caching: Caching, key: CacheKey, form: Form, wish: Wish) -> None:
         self.caching, self.key, self.form, self.wish = caching, key, form, wish
@@ -67,7 +72,7 @@ class Part:
     @property
     def records(self) -> bool:
         """Tell whether the answer is to be kept."""
-        return self.result in ("miss", "refresh")
+        return self.result in ("miss", "refresh", "check")
 
     @property
     def paced(self) -> bool:
@@ -75,13 +80,16 @@ class Part:
 
 
 class Cache:
-    """Look up, keep and share answers. One of each worker; files are shared by those of a machine."""
+    """Look up, keep and share answers. One of each worker; files are shared by those of a machine, a Redis by many."""
 
-    def __init__(self, data: Path, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, data: Path, clock: Clock, metrics: Metrics, url: str = "file:") -> None:
         self._clock, self._metrics = clock, metrics
         self.memory = Memory()
         self.files = Files(data / "answers")
-        self._flights = Flights(Claims(data / "run" / "flights"), clock, self._find, _in_form)
+        self.shared = None if url == "file:" else _shared(url)  # in place of the files, between many machines
+        claims = Claims(data / "run" / "flights")
+        self._flights = Flights(claims, clock, self._find, _in_form, (self.shared, self._take_in))
+        self.semantics = Semantics(data, clock, metrics, self._named, Random())
 
     # --- before a request is admitted
     def look(self, options: Options, head: Head, incoming: Incoming) -> Part | Refused | None:
@@ -96,13 +104,18 @@ class Cache:
             return NOT_CACHED if wish.mode == "only-if-cached" else None
         form: Form = "whole" if head.stream is not True else "stream_usage" if head.include_usage else "stream"
         part = Part(caching, key, form, wish)
+        if isinstance(incoming, Check):
+            part.result, part.given = "check", incoming.given if incoming.mark == caching.mark else None
+            return part
         if wish.mode == "refresh":
             part.result = "refresh"
             return part
         part.answer = self._find(part)
         if part.answer is not None:
             part.result = "hit"
-        elif wish.mode == "only-if-cached":
+        elif caching.settings.semantic is not None and self._similar(part, incoming):
+            return part
+        elif wish.mode == "only-if-cached" and self.shared is None:
             return NOT_CACHED
         return part
 
@@ -119,14 +132,30 @@ class Cache:
         kept = self._kept(part, part.name, now_ms)
         return kept if kept is not None and _fresh(kept, part, now_ms) else None
 
+    def _similar(self, part: Part, incoming: Incoming) -> bool:
+        """Tell whether there is an answer to a question that is similar."""
+        part.asked = self.semantics.ask(part, incoming)
+        part.answer = self.semantics.look(part)
+        return part.answer is not None
+
+    def _named(self, part: Part, name: str) -> Answer | None:
+        """Return the answer that is kept on this machine under a name, if it may be given."""
+        now_ms, share = self._clock.wall_ms(), part.key.share
+        kept = self.memory.get(share, name, now_ms) or self.files.get(share, name, now_ms)
+        return _in_form(kept, part.form) if kept is not None and _fresh(kept, part, now_ms) else None
+
     def _kept(self, part: Part, name: str, now_ms: int) -> Answer | None:
         share = part.key.share
         answer = self.memory.get(share, name, now_ms)
-        if answer is None:
+        if answer is None and self.shared is None:
             answer = self.files.get(share, name, now_ms)
             if answer is not None:
                 self.memory.put(share, name, answer, part.caching.settings.max_bytes)
         return answer
+
+    def _take_in(self, part: Part, answer: Answer) -> None:
+        """Keep here what another machine has kept, for `_find`."""
+        self.memory.put(part.key.share, part.name, answer, part.caching.settings.max_bytes)
 
     # --- when it is admitted
     def serves(self, part: Part, exchange: Exchange, position: int) -> bool:
@@ -134,8 +163,10 @@ class Cache:
         exchange.cache, part.position = part, position
         if part.answer is not None:
             give(exchange, part, part.answer, self._clock.wall_ms())
+            if part.result == "semantic":
+                self.semantics.given(exchange, part, part.answer)
             return True
-        if position < 0 or part.result != "miss":
+        if part.result != "miss" or (position < 0 and self.shared is None):
             return False
         return self._flights.takes(part, exchange)
 
@@ -165,7 +196,22 @@ class Cache:
         )
         most = part.caching.settings.max_bytes
         self.memory.put(part.key.share, part.name, answer, most)
-        self.files.put(part.key.share, part.name, answer, most, self._flights.landed(part, answer))
+        landed = self._flights.landed(part, answer)
+        if part.caching.settings.semantic is not None:
+            self._keep_question(part, exchange.incoming, answer)
+        if self.shared is None:
+            self.files.put(part.key.share, part.name, answer, most, landed)
+            return
+        self.shared.put(part.key.share, part.name, answer, most, now_ms)
+        if landed is not None:
+            landed()
+
+    def _keep_question(self, part: Part, incoming: Incoming, answer: Answer) -> None:
+        self.semantics.keep(part, incoming, answer)
+        if part.given is not None:
+            self.semantics.checked(part, part.given, answer)
+        if self.shared is not None:  # which is not asked for similar ones
+            self.files.put(part.key.share, part.name, answer, part.caching.settings.max_bytes)
 
     def ended(self, exchange: Exchange) -> None:
         """Note the end of an exchange: one that others wait for may have ended without an answer to give them."""
@@ -174,7 +220,16 @@ class Cache:
             self._flights.failed(part)
         metrics, memory = self._metrics, self.memory
         metrics.cache_bytes, metrics.cache_entries = memory.bytes, memory.entries
-        metrics.cache_errors = self.files.failed
+        metrics.cache_errors = self.files.failed if self.shared is None else self.shared.failed
+        metrics.cache_errors += self.semantics.similar.failed + self.semantics.trusts.failed
+
+
+def _shared(url: str) -> RedisAnswers:
+    from pointsman.stores.cache_redis import RedisAnswers
+
+    shared = RedisAnswers(url)
+    shared.open()
+    return shared
 
 
 def wish_of(router: RouterOptions, header: bytes | None) -> Wish:

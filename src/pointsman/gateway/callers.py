@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pointsman.core.keys import CLIENT, digest, is_key, mark_of, peppered
-from pointsman.core.policy import Key, Policy
+from pointsman.core.policy import OWN_FILE, Key, Policy
+from pointsman.core.tokens import TokenError, is_token
 from pointsman.gateway.complaints import COMPLAINTS
 from pointsman.stores import callers_file
 from pointsman.stores.callers import NEVER_MS, Unavailable
 from pointsman.stores.private import PrivateError, pepper_of
+from pointsman.stores.tokens import Tokens
 
 if TYPE_CHECKING:
     from pointsman.gateway.worker import Worker
@@ -31,7 +33,7 @@ _CLIENT = CLIENT.encode()
 
 class Callers:
     """Find who calls, for one worker. `open`: whoever comes without a key is let in; `policy`: that of the config, with the
-    keys of the store; `errors`: how often what was published could not be taken."""
+    keys of the store; `errors`: how often what was published could not be taken; `wrong`: why the last token was not."""
 
     def __init__(self, worker: Worker, data: Path, number: int) -> None:
         self.errors = 0
@@ -49,8 +51,15 @@ class Callers:
         self._said = ""
         self._used: dict[str, int] = {}  # name -> day, since 1970
         self._write_ms = 0.0
-        if callers_file.stamp(data) is None and (data / callers_file.STORE).exists():
-            self._complain("there is a key store, but nothing was published of it")
+        self.wrong: TokenError | None = None
+        self._tokens = Tokens(data, str(number))
+        self._issuers = self.policy.listener.issuers
+        self._tokens.adopt(self._issuers)
+        if callers_file.stamp(data) is None:
+            if (data / callers_file.STORE).exists():
+                self._complain("there is a key store, but nothing was published of it")
+            elif self.policy.listener.callers != OWN_FILE:
+                self._close()  # until the control process has asked the store
         self.look()
 
     def find(self, key: bytes) -> Key | None:
@@ -60,7 +69,20 @@ class Callers:
             if found is not None:
                 self._used[found.name] = self._day
                 return found
-        return self._config.get(digest(key))
+        mark = digest(key)
+        known = self._config.get(mark)
+        return known if known is not None or not is_token(key) else self._holder(key, mark)
+
+    def _holder(self, token: bytes, mark: bytes) -> Key | None:
+        """Return who has a token; None, with why in `wrong`, when it is not taken."""
+        try:
+            caller = self._tokens.find(token, mark, self._worker.live.clock.wall_ms()).key
+        except TokenError as error:
+            self.wrong = error
+            return None
+        if self._worker.gate.visit(caller):
+            self._worker.generation = object()  # accounts were closed: who still has one is looked up again
+        return caller
 
     def adopt(self, policy: Policy) -> None:
         """Take over the keys of a config version. Raise OSError when they cannot be counted together."""
@@ -70,6 +92,9 @@ class Callers:
         except OSError:
             self._config = before
             raise
+        if policy.listener.issuers != self._issuers:
+            self._issuers = policy.listener.issuers
+            self._tokens.adopt(self._issuers)
 
     def look(self) -> None:
         """Take over what was published since the last look, and end what has ended: to be called every second or so."""
@@ -83,8 +108,18 @@ class Callers:
             self._complain("what was published of the key store is gone")
         elif now_ms >= self._ends_ms or now_ms // DAY_MS != self._day:
             self._table(now_ms)
+        if self._issuers:
+            self._look_at_tokens(now_ms)
         if self._used and now_ms >= self._write_ms:
             self._write_used(now_ms)
+
+    def _look_at_tokens(self, now_ms: int) -> None:
+        before = self._tokens.failure
+        if self._tokens.look(now_ms):
+            self._worker.generation = object()
+        if self._tokens.failure and self._tokens.failure != before:
+            self.errors += 1
+            COMPLAINTS.say(f"{self._tokens.failure}; the keys of issuers known before go on")
 
     def _take(self, now_ms: int) -> None:
         try:
@@ -126,12 +161,16 @@ class Callers:
 
     def _complain(self, text: str) -> None:
         self.errors += 1
-        if not self._published.revision:  # there may be keys that we do not know: nobody is let in without one
-            self._published = msgspec.structs.replace(callers_file.NOTHING, closed=True)
-            self.open, self._worker.generation = False, object()
+        if not self._published.revision:
+            self._close()
         if text != self._said:
             self._said = text
             COMPLAINTS.say(f"{text}; the keys known before go on")
+
+    def _close(self) -> None:
+        """Let nobody in without a key: there may be keys that we do not know."""
+        self._published = msgspec.structs.replace(callers_file.NOTHING, closed=True)
+        self.open, self._worker.generation = False, object()
 
     def _write_used(self, now_ms: int) -> None:
         """Tell the control process which keys were used; when that fails, a later file tells it."""

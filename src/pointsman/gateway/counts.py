@@ -16,6 +16,7 @@ from pointsman.core.policy import Key
 
 PREFIX = "under-way-"
 CELL_BYTES = 4
+MOST_VISITORS = 10_000  # callers without a key whose requests are counted; those with nothing under way make room
 
 
 class Account:
@@ -62,6 +63,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
+        self._visitors: dict[str, Account] = {}  # of these, those of callers who have no key
         self._folder: Path | None = None
         self._column = self._columns = 0
         self._path: Path | None = None
@@ -80,11 +82,29 @@ class Counts:
         for name, limit in limits.items():
             account = self.accounts[name] = before.get(name) or Account(limit)
             account.limit = limit
+            self._visitors.pop(name, None)
         for row, account in enumerate(self.accounts.values()):
             account.place(cells, row, self._columns, self._column)
         for name, account in before.items():
             if name not in self.accounts:
                 account.place(None, 0, 0, 0)  # of a key that is gone: what it has under way ends by itself
+        self.accounts |= self._visitors
+
+    def visit(self, name: str, limit: int) -> bool:
+        """Count the requests of a caller who has no key, in this worker alone; return whether others' accounts were closed
+        for that, which had nothing under way."""
+        known = self._visitors.get(name)
+        if known is not None:
+            known.limit = known.sure = limit
+        elif name not in self.accounts:
+            full = len(self._visitors) >= MOST_VISITORS
+            if full:
+                idle = [one for one, account in self._visitors.items() if not account.under_way]
+                for one in idle:
+                    del self._visitors[one], self.accounts[one]
+            self._visitors[name] = self.accounts[name] = Account(limit)
+            return full
+        return False
 
     def _cells(self, keys: Collection[str]) -> memoryview | None:
         """Return the cells of all workers for these keys: one row a key. Versions with other keys have another file,

@@ -55,6 +55,9 @@ class Drain:
         usage = pipe.usage if pipe.done else NO_USAGE
         self._end(Outcome(Kind.CLIENT_GONE, 200, GONE.message, None, usage, pipe.served_model))
 
+    def on_limits(self, headers: dict[str, str]) -> None:
+        self._attempt.on_limits(headers)
+
     def on_lost(self, outcome: Outcome) -> None:
         self._attempt.connection = None
         self._end(GONE)

@@ -45,7 +45,7 @@ class Dispatcher(Protocol):
     wanted: Wanted
 
     def now_ms(self) -> float: ...
-    def admit(self, incoming: Incoming, *, close: bool = False) -> bytes | None: ...
+    def admit(self, incoming: Incoming, edge: Edge | None = None, *, close: bool = False) -> bytes | None: ...
     def refusal(self, status: int, message: str, code: str, *, close: bool) -> bytes: ...
     def pressed(self) -> bool: ...
     def refuse_body(self, incoming: Incoming, *, close: bool) -> bytes | None: ...
@@ -272,7 +272,7 @@ class Edge(asyncio.Protocol):
         else:
             refused = incoming.refused
             if refused is None and incoming.generation is not worker.generation:
-                refused = worker.admit(incoming)
+                refused = worker.admit(incoming, self)
             if refused is not None:
                 self.answer(refused)
                 return
@@ -294,7 +294,7 @@ class Edge(asyncio.Protocol):
         if known.generation is worker.generation:
             incoming.caller = known.caller
         else:
-            refused = worker.admit(incoming)
+            refused = worker.admit(incoming, self)
             if refused is not None:
                 self.answer(refused)
                 return
@@ -347,7 +347,7 @@ class Edge(asyncio.Protocol):
             self._refuse_body()
             return False
         close = self.current is None
-        incoming.refused = self.worker.admit(incoming, close=close)
+        incoming.refused = self.worker.admit(incoming, self, close=close)
         if incoming.refused is None and not 0 < length <= SMALL_BODY_BYTES:
             incoming.refused = self.worker.refuse_body(incoming, close=close)
         if incoming.refused is not None and self.current is None:

@@ -36,7 +36,7 @@ from pointsman.gateway.once import HEADER, once
 from pointsman.gateway.refusals import unbooked
 from pointsman.gateway.reservation import Reservation
 from pointsman.gateway.within import Door, within
-from pointsman.stores.journal import JournalError
+from pointsman.stores.journal import JournalError, is_away
 from pointsman.strategies.guard import GUARDS
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def carry(
         part = found
     exchange = Exchange(worker, edge, incoming, head, case)
     exchange.at_ms = at_ms
-    session, tags = "", options.route.tags
+    session, tags = "", (*key.tags, *options.route.tags) if key.tags else options.route.tags
     if routed is not None:
         exchange.routed, session, tags = routed, routed.session, (*tags, *head.router.tags)
     if reservation is not None:
@@ -294,10 +294,11 @@ def health(worker: Worker, edge: Edge, incoming: Incoming) -> None:
     """Answer with the breaker state of every deployment, as measured; no provider is called."""
     states = worker.live.health()
     plugins = GUARDS.states()
-    whole = all(state in ("closed", "half_open", "ok") for state in (*states.values(), *plugins.values()))
+    away = is_away(worker.books.journal.folder)
+    whole = not away and all(s in ("closed", "half_open", "ok") for s in (*states.values(), *plugins.values()))
     status = "ok" if whole else "degraded"
     told = {"status": status, "config": worker.live.world.version, "load": worker.load(), "deployments": states}
-    reply(edge, 200, told | ({"plugins": plugins} if plugins else {}))
+    reply(edge, 200, told | ({"plugins": plugins} if plugins else {}) | ({"ledger": "away"} if away else {}))
 
 
 def deployments(worker: Worker, edge: Edge, incoming: Incoming) -> None:

@@ -58,6 +58,7 @@ class Exchange:
     due_ms = 0.0  # when the present wait ends
     stall_ms = 0.0  # when a stream that has begun is given up
     hedge_ms = 0.0  # when a second attempt may join the first; 0.0: never
+    late = False  # it waited after it was decided, so what was known of a candidate then may not hold
     progress = False  # content came since the last sweep
     upstream_ms = 0.0  # spent waiting for providers
     delivery: Delivery  # of a stream
@@ -97,10 +98,10 @@ class Exchange:
         if self.options.hedge is not None:
             hedge.plan(self, now_ms)
 
-    def nobody(self, now_ms: float) -> None:
+    def nobody(self, now_ms: float, why: Outcome | None = None) -> None:
         """End at once: no deployment can be tried. The request is booked like any other, with no attempt."""
         self.decided_ms = now_ms
-        self._fail(nobody_of(self), now_ms)
+        self._fail(why or nobody_of(self), now_ms)
 
     # --- Sender: what the books tell us
     def booked(self) -> None:
@@ -144,7 +145,7 @@ class Exchange:
         self.step = step
         attempt = self.attempt = Sending(self, step, self.world.endpoints[step.deployment], now_ms)
         self.due_ms = now_ms if self.committed else attempt.due_ms
-        if self.snapshot.states[step.position].ejections or self.rows:
+        if self.snapshot.states[step.position].ejections or self.rows or self.late:
             attempt.probe = self.shell.live.sending(self.world, step.deployment, attempt.due_ms)
         connection = None if fresh else attempt.endpoint.origin.take(now_ms)
         if connection is None:

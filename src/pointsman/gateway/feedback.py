@@ -55,8 +55,12 @@ class Acknowledgement:
 
     def booked(self) -> None:
         """Say that it is kept, and under which id; not whether what it names is there."""
-        self._worker.books.metrics.judge(self._record.source)
-        body = msgspec.json.encode({"id": self._record.id})
+        worker, record = self._worker, self._record
+        worker.books.metrics.judge(record.source)
+        if record.thumbs == "down" and record.request_id:
+            assert isinstance(self._incoming.caller, Key)
+            worker.cache.semantics.down(self._incoming.caller, record.request_id, worker.live.world.semantic_of)
+        body = msgspec.json.encode({"id": record.id})
         self._edge.answer(response(202, body, close=self._incoming.close))
 
     def unbooked(self, error: JournalError) -> None:

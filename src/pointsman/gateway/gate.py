@@ -45,6 +45,7 @@ class Gate:
     def adopt(self, policy: Policy) -> None:
         """Take over a config version's keys and limits. Raise OSError when the file of shared counts cannot be made."""
         limits = policy.limits
+        self._default = limits.key_concurrency
         self.counts.adopt(policy.keys, limits.key_concurrency)
         self.accounts = self.counts.accounts
         self.pressure.most = limits.concurrent_requests
@@ -53,6 +54,10 @@ class Gate:
             self._memory.close()
             self._memory = Memory(most_bytes)
         self.sweep(0.0, 0)
+
+    def visit(self, caller: Key) -> bool:
+        """Count the requests of a caller who has no key; return whether others' accounts were closed for that."""
+        return self.counts.visit(caller.name, caller.concurrency or self._default)
 
     def share(self, folder: Path, number: int, policy: Policy) -> None:
         """Count requests of a key together with the other workers, of which we are the one of this number."""

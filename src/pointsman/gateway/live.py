@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -26,9 +27,11 @@ from pointsman.core.health import (
 )
 from pointsman.core.ids import request_id
 from pointsman.core.outcome import Kind, Outcome
+from pointsman.core.request import Features
 from pointsman.core.routing import Surroundings
 from pointsman.core.sketch import Sketch
 from pointsman.core.standing import Standing, standing_of
+from pointsman.dialects.allowance import Allowance
 from pointsman.gateway.affinity import Affinity
 from pointsman.gateway.alerts import Alerts
 from pointsman.gateway.limits import Quotas
@@ -88,6 +91,9 @@ class Live:
         self.hedges = Hedges()
         self.alerts = Alerts()
         self.quotas = Quotas(world.policy, clock)
+        self._allowances: dict[
+            str, dict[str, tuple[Allowance, float]]
+        ] = {}  # by deployment and measure, and since when
         self._groups: dict[str, QuotaGroup] = {}  # by name
         self._group_of: list[QuotaGroup] = []
         self._index: dict[Place, int] = {}
@@ -104,6 +110,7 @@ class Live:
         self._index = {place: i for i, place in enumerate(places)}
         self.states = [kept.get(place, UNKNOWN) for place in places]
         self.packed = [Raw(_pack(state)) for state in self.states]
+        self._allowances = {name: known for name, known in self._allowances.items() if name in world.names}
         now_ms = self.clock.now_ms()
         sketches = dict(zip(old, self.measured.sketches, strict=True))
         self.measured = Measured(
@@ -291,6 +298,25 @@ class Live:
         self.states[index] = state
         self.packed[index] = Raw(_pack(state))
 
+    def allowed(self, world: World, deployment: int, told: list[Allowance], features: Features) -> None:
+        """Take over what a provider says is left of our quota there. A deployment with too little for another request like
+        this one rests until there is enough, as after a 429, but nobody had to be refused to learn it."""
+        at, now_ms = self._at(world, deployment), self.clock.now_ms()
+        if at < 0:
+            return
+        needs = {
+            "requests": 1,
+            "input_tokens": features.input_tokens,
+            "output_tokens": features.predicted_output_tokens,
+        }
+        needs["tokens"] = needs["input_tokens"] + needs["output_tokens"]
+        wait_ms = max((one.wait_ms(needs[one.measure]) for one in told), default=0.0)
+        known = self._allowances.setdefault(world.names[deployment], {})
+        known.update({one.measure: (one, now_ms) for one in told})
+        if wait_ms > 0.0:
+            self.calm = False  # until a look tells better
+            self._put(at, cooled(self.states[at], now_ms, math.ceil(wait_ms)))
+
     def answered_since(self, since_ms: float) -> bool:
         """Tell whether any provider has answered a request since then."""
         return any(state.measured_ms >= since_ms for state in self.states)
@@ -309,7 +335,18 @@ class Live:
         """Return how every deployment stands now."""
         now_ms = self.clock.now_ms()
         deployments = zip(self.world.policy.deployments, self.states, strict=True)
-        return [standing_of(one.name, one.provider, state, now_ms) for one, state in deployments]
+        return [
+            standing_of(one.name, one.provider, state, now_ms, self._allowed_now(one.name, now_ms))
+            for one, state in deployments
+        ]
+
+    def _allowed_now(self, name: str, now_ms: float) -> dict[str, tuple[int, int, int]]:
+        """Return what was last said of a deployment's quotas that have not been reset since."""
+        return {
+            measure: (one.limit, one.left, round(at_ms + one.reset_ms - now_ms))
+            for measure, (one, at_ms) in self._allowances.get(name, {}).items()
+            if now_ms < at_ms + one.reset_ms
+        }
 
     def health(self) -> dict[str, str]:
         """Return each deployment's breaker state by name."""

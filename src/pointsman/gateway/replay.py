@@ -73,7 +73,8 @@ class Replay:
         while self._piece < len(pace) and pace[self._piece][0] <= now_ms - self._began_ms:
             self._at += pace[self._piece][1]
             self._piece += 1
-        self._write(self._answer.body[begin : self._at], now_ms)
+        if self._at > begin:
+            self._write(self._answer.body[begin : self._at], now_ms)
         if self._piece < len(pace):
             self._later(max(0.0, (pace[self._piece][0] + self._began_ms - now_ms) / 1000.0))
         else:

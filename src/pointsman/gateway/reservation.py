@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pointsman.core.entry import AttemptRow
-from pointsman.core.quotas import Ask, Counter, End, Taken, Verdict, span, used
+from pointsman.core.quotas import Ask, Counter, End, Taken, Told, Verdict, span, used
 
 if TYPE_CHECKING:
     from pointsman.gateway.limits import Quotas
@@ -29,29 +29,32 @@ class Reservation:
     def settle(self, rows: Sequence[AttemptRow], *, sent: bool) -> None:
         """Book what the attempts used and give back the rest; all of it when nothing was `sent`."""
         ends: list[End] = [
-            (counter, amount, used(counter, amount, rows) if sent else 0, one.start)
+            (counter, amount, used(counter, amount, rows) if sent else 0, one[2])
             for (counter, amount, _), one in zip(self._asks, self._taken, strict=True)
+            if not (sent and counter.flat)
         ]
         for counter in self._others if sent else ():
             amount = used(counter, 0, rows)
             if amount:
                 ends.append((counter, 0, amount, 0))
-        self._quotas.settle(ends, local=self._local)
+        if ends:
+            self._quotas.settle(ends, local=self._local)
 
 
 def headers_of(asks: Sequence[Ask], taken: Sequence[Taken]) -> str:
     """Return the header lines that tell what is left: of requests and of tokens, each by the quota that has the least left."""
     requests = tokens = None
     for (counter, _, _), one in zip(asks, taken, strict=True):
-        measure = counter.quota.measure
-        if measure == "requests":
+        told = counter.told
+        if told.requests:
             if requests is None or one[0] < requests[1][0]:
-                requests = counter.told, one
-        elif measure != "usd" and (tokens is None or one[0] < tokens[1][0]):
-            tokens = counter.told, one
-    lines = ""
-    for found in (requests, tokens):
-        if found is not None:
-            (before, after), (left, reset_us, *_) = found
-            lines += f"{before}{left if left > 0 else 0}{after}{span(reset_us)}\r\n"
-    return lines
+                requests = told, one
+        elif told.before and (tokens is None or one[0] < tokens[1][0]):
+            tokens = told, one
+    lines = "" if requests is None else _lines(*requests)
+    return lines if tokens is None else lines + _lines(*tokens)
+
+
+def _lines(told: Told, one: Taken) -> str:
+    left = one[0]
+    return f"{told.before}{left if left > 0 else 0}{told.after}{span(one[1])}\r\n"

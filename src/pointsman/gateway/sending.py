@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from pointsman.core.health import patience_ms
 from pointsman.core.options import Step
 from pointsman.core.outcome import Kind, Outcome
+from pointsman.dialects.allowance import read_allowances
 from pointsman.dialects.base import WireError
 from pointsman.dialects.relay_reply import read_reply, silence_of
 from pointsman.dialects.relay_stream import RelayStream
@@ -175,6 +176,12 @@ class Sending(Attempt):
             self._complete(pipe)
         else:
             exchange.attempt_ended(self, outcome)
+
+    def on_limits(self, headers: dict[str, str]) -> None:
+        exchange, live = self.exchange, self.exchange.shell.live
+        if self.endpoint.provider.rate_limit_headers:
+            told = read_allowances(headers, live.clock.wall_ms() / 1000)
+            live.allowed(exchange.world, self.step.deployment, told, exchange.request.features)
 
     def on_lost(self, outcome: Outcome) -> None:
         self.connection = None

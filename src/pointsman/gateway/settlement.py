@@ -100,13 +100,16 @@ def ladder_headers(exchange: Exchange, rung: Rung) -> str:
 
 def hit_headers(exchange: Exchange, hit: Hit, now_ms: float) -> str:
     """Return the response headers of an answer that was kept: who made it, how old it is, and that it costs nothing."""
-    routed, reason = exchange.routed, "cache:hit"
+    routed, part = exchange.routed, exchange.cache
+    kind = "hit" if part is None else part.result
+    reason = f"cache:{kind}"
     values = {"route": exchange.options.label, "deployment": hit.deployment, "model": hit.model, "attempts": "0"}
     if routed is not None and routed.trail.path:
         reason = f"{', '.join(routed.trail.path)}, {reason}"
         values |= {"arm": routed.trail.arm} if routed.trail.arm else {}
     overhead_ms = now_ms - exchange.incoming.ready_ms - exchange.upstream_ms
-    values |= {"cache": "hit", "degraded": "no", "reason": reason, "config": exchange.world.version}
+    values |= {"similarity": f"{part.similarity:.4f}"} if part is not None and kind == "semantic" else {}
+    values |= {"cache": kind, "degraded": "no", "reason": reason, "config": exchange.world.version}
     values |= {"cost-usd": "0", "overhead-ms": f"{overhead_ms:.2f}"}
     lines = "".join(f"x-pointsman-{name}: {value}\r\n" for name, value in values.items())
     lines = lines.encode("latin-1", "replace").decode("latin-1")

@@ -22,6 +22,7 @@ from pointsman.gateway.resolver import Resolver, needs_no_lookup
 
 RawHeaders = dict[bytes, bytes]
 END_WAIT_S = 1.0
+LOOK_EACH = 63  # of a provider that did not tell its rate limits, one reply in so many and one is looked at again
 CRLF = b"\r\n"
 MAX_PLAIN_CHUNK = 4096  # bytes with framing; a longer one goes to the parser
 NEVER = bytes(MAX_PLAIN_CHUNK)  # longer than what is looked at: nothing begins with it
@@ -49,6 +50,7 @@ class Sink(Protocol):
     def on_stream(self, data: bytes, chunk: bytes) -> None: ...
     def on_stream_end(self) -> None: ...
     def on_lost(self, outcome: Outcome) -> None: ...
+    def on_limits(self, headers: dict[str, str]) -> None: ...  # of any reply, what it says of rate limits
 
 
 def lower(headers: RawHeaders) -> dict[str, str]:
@@ -175,7 +177,13 @@ class Connection(asyncio.Protocol):
             self._headers.clear()  # an interim reply: the final one follows
             return
         self._headed = True
-        sink = self.sink
+        sink, origin = self.sink, self.origin
+        origin.replies += 1
+        if (origin.rated or not origin.replies & LOOK_EACH) and sink is not None:
+            limits = {name: value for name, value in lower(self._headers).items() if "ratelimit" in name}
+            origin.rated = bool(limits)
+            if limits:
+                sink.on_limits(limits)
         if sink is not None and sink.streams and status == 200:
             kind = lower(self._headers).get("content-type", "")
             self._streaming = "json" not in kind and "html" not in kind
@@ -262,6 +270,8 @@ class Origin:
         self.limits = limits
         self.clock = clock
         self.open = 0
+        self.replies = 0
+        self.rated = True  # its replies tell what is left of our quota there
         self._context = context
         self._idle: list[Connection] = []
         self._connecting: set[asyncio.Task[None]] = set()

@@ -34,6 +34,7 @@ from pointsman.gateway.exchange import Exchange
 from pointsman.gateway.gate import Gate
 from pointsman.gateway.live import Clock, Live
 from pointsman.gateway.local import is_local
+from pointsman.gateway.strangers import Strangers
 from pointsman.gateway.world import LOCAL, World
 from pointsman.observe.metrics import BREAKER_VALUES, Metrics, merge, render
 from pointsman.stores.claims import Claims
@@ -70,7 +71,7 @@ class Worker:
         self.active: set[Exchange] = set()
         self.edges: set[Edge] = set()
         self.claims = Claims(data / "once")
-        self.cache = Cache(data, live.clock, books.metrics)
+        self.cache = Cache(data, live.clock, books.metrics, live.world.policy.listener.cache.reveal())
         self.now_ms = live.clock.now_ms
         self.gate = Gate(live.world.policy, live.random)
         self._sweep_due_ms = 0.0  # 0.0: not begun
@@ -81,6 +82,7 @@ class Worker:
         self._servers: list[asyncio.Server] = []
         self._published = b""
         self.callers = Callers(self, data, number)
+        self.strangers = Strangers(self.callers, live.clock)
 
     # --- what the edge asks
     def opened(self, edge: Edge) -> bool:
@@ -92,7 +94,7 @@ class Worker:
     def closed(self, edge: Edge) -> None:
         self.edges.discard(edge)
 
-    def admit(self, incoming: Incoming, *, close: bool = False) -> bytes | None:
+    def admit(self, incoming: Incoming, edge: Edge | None = None, *, close: bool = False) -> bytes | None:
         """Tell who calls, from the headers alone; return the refusal when nobody may (S2: before the body)."""
         headers = incoming.headers
         if headers.get("content-encoding", b"identity") != b"identity":
@@ -117,10 +119,7 @@ class Worker:
             return None
         if incoming.target not in CHAT_TARGETS and path_of(incoming) in OPEN:
             return None
-        if key is None:
-            message = "send your key as `Authorization: Bearer KEY`"
-            return self.refusal(401, message, "missing_api_key", incoming=incoming, close=close)
-        return self.refusal(401, "this key is not known", "invalid_api_key", incoming=incoming, close=close)
+        return self._refused(self.strangers.refused(key, edge), incoming, close=close)
 
     def pressed(self) -> bool:
         """Tell whether a request may have to be refused before its body is read."""
@@ -244,11 +243,11 @@ class Worker:
                 edge.overdue(now_ms)
 
     def _check_drained(self) -> None:
-        if not self.active:
+        self.live.quotas.lines.close()
+        if not (self.active or self.live.quotas.lines.count):
             self.drained.set()
         else:
-            loop = asyncio.get_running_loop()
-            loop.call_later(SWEEP_S, self._check_drained)
+            asyncio.get_running_loop().call_later(SWEEP_S, self._check_drained)
             self._sweep_edges()
 
     def _end_drain(self) -> None:
@@ -312,6 +311,7 @@ async def serve(worker: Worker) -> None:
     gc.set_threshold(50_000, 20, 50)
     await worker.drained.wait()
     await _flush(worker)
+    await worker.live.quotas.close()
     worker.live.spending.exchange(worker.live.clock.wall_ms())
     worker.books.journal.close()
 

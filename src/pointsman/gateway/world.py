@@ -10,7 +10,7 @@ from pointsman import __version__
 from pointsman.config.expressions import ruleset
 from pointsman.core.chat import ChatRequest
 from pointsman.core.options import Options, options_of
-from pointsman.core.policy import Deployment, Key, Limits, Policy, Provider
+from pointsman.core.policy import Deployment, Key, Limits, Policy, Provider, Semantic
 from pointsman.core.resolve import Trail
 from pointsman.dialects.base import AUTH_STYLES, Dialect, auth_header
 from pointsman.dialects.registry import DIALECTS
@@ -123,6 +123,11 @@ class World:
             name: [self._made_headers(options, p, 1) for p in range(len(options.options))]
             for name, options in self.options.items()
         }
+
+    def semantic_of(self, label: str) -> Semantic | None:
+        """Return how the route with this label compares questions; None when it does not."""
+        found = [one.cache.settings.semantic for one in self.options.values() if one.cache and one.cache.label == label]
+        return next(filter(None, found), None)
 
     def routed_headers(self, trail: Trail, position: int, attempts: int) -> str:
         """Return what `own_headers` does for a request that came here by rules or a split: the way and the arm are told."""

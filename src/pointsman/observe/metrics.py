@@ -30,6 +30,9 @@ METRICS: dict[str, tuple[str, str]] = {
     "pointsman_cache_requests_total": ("counter", "Requests on routes that keep answers, by what was found."),
     "pointsman_cache_saved_usd_total": ("counter", "What answers given again had cost, in US dollars, by route."),
     "pointsman_cache_errors_total": ("counter", "Answers that could not be written for other workers and restarts."),
+    "pointsman_cache_checks_total": ("counter", "Answers to similar questions that were judged: right, wrong, down."),
+    "pointsman_cache_threshold": ("gauge", "How near a question must be to a similar one, by route; 1: none is given."),
+    "pointsman_cache_wrong_share": ("gauge", "Bounds of the share of wrong ones, 95 % interval, by route."),
     "pointsman_cache_bytes": ("gauge", "Bytes of answers kept in the memory of the workers."),
     "pointsman_cache_entries": ("gauge", "Answers kept there."),
     "pointsman_feedback_total": ("counter", "Feedback taken, by source; sources without a name here are `other`."),
@@ -44,7 +47,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "pointsman_alerts_total": ("counter", "Alerts by deployment: why it was ejected for long, or returned."),
     "pointsman_plugin_failures_total": ("counter", "Calls of plug-ins that raised, answered wrongly or took too long."),
     "pointsman_journal_errors_total": ("counter", "Records the journal could not take."),
-    "pointsman_quota_events_total": ("counter", "By quota: near, over, refused, degraded."),
+    "pointsman_quota_events_total": ("counter", "By quota: near, over, refused, degraded, waited."),
     "pointsman_counters_failures_total": ("counter", "Calls of the counter store that failed, by what went wrong."),
     "pointsman_counters_local": ("gauge", "Workers that have lost the shared counter store and decide alone."),
     "pointsman_callers_errors_total": ("counter", "Failures to take over what was published of the key store."),
@@ -89,6 +92,8 @@ class Metrics(msgspec.Struct):
     counters_local: int = 0
     cached: dict[str, int] = {}
     saved_nano: dict[str, int] = {}
+    cache_checks: dict[str, int] = {}
+    cache_trust: dict[str, list[float]] = {}  # route -> [judged, low, high, threshold]
     cache_errors: int = 0
     cache_bytes: int = 0
     cache_entries: int = 0
@@ -183,6 +188,7 @@ def merge(parts: Iterable[Metrics]) -> tuple[Metrics, int]:
             "shed",
             "cached",
             "saved_nano",
+            "cache_checks",
         ):
             mine = getattr(total, name)
             for key, value in getattr(part, name).items():
@@ -194,6 +200,10 @@ def merge(parts: Iterable[Metrics]) -> tuple[Metrics, int]:
         total.overhead = [a + b for a, b in zip(total.overhead, part.overhead, strict=True)]
         for name in _SUMS:
             setattr(total, name, getattr(total, name) + getattr(part, name))
+        for key, trust in part.cache_trust.items():
+            total.cache_trust[key] = max(
+                trust, total.cache_trust.get(key, trust)
+            )  # all know the same, some a little later
         total.pressure = max(total.pressure, part.pressure)
         for key, value in part.breakers.items():
             total.breakers[key] = max(value, total.breakers.get(key, 0))
@@ -215,6 +225,13 @@ def render(m: Metrics, workers: int, journal_bytes: int) -> bytes:
         rows["pointsman_cache_requests_total"].append(f"{_labels(route=route, result=result)} {count}")
     for route, nano in sorted(m.saved_nano.items()):
         rows["pointsman_cache_saved_usd_total"].append(f"{_labels(route=route)} {nano / 1e9:.9f}")
+    for key, count in sorted(m.cache_checks.items()):
+        route, verdict = key.split("\x1f")
+        rows["pointsman_cache_checks_total"].append(f"{_labels(route=route, verdict=verdict)} {count}")
+    for route, (_, low, high, threshold) in sorted(m.cache_trust.items()):
+        rows["pointsman_cache_threshold"].append(f"{_labels(route=route)} {threshold:.4f}")
+        for bound, share in (("low", low), ("high", high)):
+            rows["pointsman_cache_wrong_share"].append(f"{_labels(route=route, bound=bound)} {share:.6f}")
     _counters(rows["pointsman_feedback_total"], "source", m.feedback)
     _counters(rows["pointsman_refused_total"], "code", m.refused)
     _counters(rows["pointsman_shed_total"], "priority", m.shed)

@@ -1,6 +1,6 @@
 """Cached answers in files that all workers of a machine share, and that outlive them. Bounded in time, bytes and number.
 
-    DIR/<share>/<key>       a digest of the rest, then MessagePack of an Answer; put in place whole
+    DIR/<share>/<key>       a record (`cache_record.py`), put in place whole
 
 A file's time of change is when it is over. Files are written, and the folder is kept within its bounds, by a thread of its
 own with a bounded queue: a disk that is slow or full costs answers that might have been kept, never a request. What a kill or
@@ -15,12 +15,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
 
-import msgspec
-
 from pointsman.stores.cache_memory import Answer
+from pointsman.stores.cache_record import answer_of, record_of
 
 MOST_BYTES = 1024 * 1024 * 1024  # of all files
 MOST_FILES = 50_000
@@ -29,10 +27,7 @@ MOST_QUEUED_BYTES = 32 * 1024 * 1024
 TIDY_EVERY = 128  # answers written
 MOST_BOUNDS = 100_000  # shares whose own bound is remembered
 STRAY_S = 60.0  # after which a file that was never put in place is what a killed worker left
-DIGEST_BYTES = 16
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Answer).decode
 _Done = Callable[[], None]
 _Job = tuple[str, str, Answer, int, _Done]
 
@@ -64,13 +59,8 @@ class Files:
             return None
         finally:
             os.close(fd)
-        if blake2b(data[DIGEST_BYTES:], digest_size=DIGEST_BYTES).digest() != data[:DIGEST_BYTES]:
-            return None
-        try:
-            answer = _decode(data[DIGEST_BYTES:])
-        except msgspec.MsgspecError:
-            return None  # of another version
-        return answer if answer.until_ms > now_ms else None
+        answer = answer_of(data)
+        return answer if answer is not None and answer.until_ms > now_ms else None
 
     def put(self, share: str, key: str, answer: Answer, most_bytes: int, done: _Done | None = None) -> None:
         """Have an answer written; those of a share take about `most_bytes` at most. `done` is called when that is over, come
@@ -118,13 +108,13 @@ class Files:
     def _write(self, share: str, key: str, answer: Answer) -> None:
         folder = self._folder / share
         fresh = folder / f"{key}.{os.getpid()}.new"
-        body = _encode(answer)
+        record = record_of(answer)
         try:
             try:
-                _put(fresh, blake2b(body, digest_size=DIGEST_BYTES).digest() + body)
+                _put(fresh, record)
             except FileNotFoundError:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                _put(fresh, blake2b(body, digest_size=DIGEST_BYTES).digest() + body)
+                _put(fresh, record)
             os.utime(fresh, (time.time(), answer.until_ms / 1000))
             fresh.replace(folder / key)
         except OSError:

@@ -1,8 +1,7 @@
-"""What somebody may do with the key store in SQLite (see stores.callers.Acting): each change with its row of the audit log."""
+"""What somebody may do with a key store in SQL (see stores.callers.Acting): each change with its row of the audit log."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,7 +33,8 @@ from pointsman.stores.callers import (
 from pointsman.stores.callers_schema import admin_key_of, group_of, key_of
 
 if TYPE_CHECKING:
-    from pointsman.stores.callers_sqlite import SqliteCallers
+    from pointsman.stores.callers_sql import SqlCallers
+    from pointsman.stores.sql import Db
 
 ID_BYTES = 12  # random, of an id: not to be guessed
 MOST_GROUPS = 100_000
@@ -45,10 +45,10 @@ FIRST, PLAIN = Page(), Settings()
 T = TypeVar("T")
 
 
-class SqliteActing:
+class SqlActing:
     """See stores.callers.Acting. `within` is the id of the organisation that it is bound to; "": none."""
 
-    def __init__(self, store: SqliteCallers, actor: str, within: str) -> None:
+    def __init__(self, store: SqlCallers, actor: str, within: str) -> None:
         self._store, self._within = store, within
         self._actor = actor[:MOST_ACTOR_CHARACTERS]
 
@@ -73,6 +73,10 @@ class SqliteActing:
             before = self._group(kind, id)
             if before.name == checked_name(name):
                 return before
+            if kind == "organisation" and self._within:  # else who takes another's former name sees what it was booked
+                raise InTheWay(
+                    "what an organisation has used is found by its name: have it renamed by who is bound to none"
+                )
             self._refuse_taken(kind, before.parent, name)
             db.execute(sql.RENAME_GROUP, {"id": id, "name": name})
             after = msgspec.structs.replace(before, name=name)
@@ -100,7 +104,7 @@ class SqliteActing:
             assert found is not None
             return found
 
-    def _add_group(self, db: sqlite3.Connection, kind: GroupKind, name: str, parent: str) -> Group:
+    def _add_group(self, db: Db, kind: GroupKind, name: str, parent: str) -> Group:
         above = PARENTS[kind]
         if above is None and self._within:
             raise NotThere("an admin key of one organisation adds no other")
@@ -188,7 +192,7 @@ class SqliteActing:
         with self._store.change() as db:
             before, now_ms = self._usable(id), self._store.now_ms()
             text = texts.key_text(texts.CLIENT, self._store.chance(texts.CHANCE_BYTES))
-            db.execute(sql.END_SECRETS, (now_ms + grace_ms, id))
+            db.execute(sql.END_SECRETS, {"until": now_ms + grace_ms, "key": id})
             db.execute(sql.DROP_ENDED, (id, now_ms))
             db.execute(sql.ADD_SECRET, (self._store.digest(text), id, NEVER_MS))
             db.execute(sql.ROTATE_KEY, {"id": id, "now": now_ms, "shown": texts.shown(text)})
@@ -216,7 +220,7 @@ class SqliteActing:
             raise InTheWay("this key is revoked, for good")
         return key
 
-    def _changed(self, db: sqlite3.Connection, action: str, before: StoredKey) -> StoredKey:
+    def _changed(self, db: Db, action: str, before: StoredKey) -> StoredKey:
         after = self._key(before.id)
         organisation = self._group("project", before.project).organisation if before.project else ""
         self._note(db, action, before.id, organisation, before, after)
@@ -269,10 +273,12 @@ class SqliteActing:
             self._note(db, "admin_key.revoke", id, before.organisation, before, after)
             return after
 
-    def note(self, action: str, target: str, after: Mapping[str, object]) -> None:
+    def note(
+        self, action: str, target: str, after: Mapping[str, object], before: Mapping[str, object] | None = None
+    ) -> None:
         """Add a row to the audit log of what was done elsewhere, such as a reload."""
         with self._store.change(noted=False) as db:
-            self._note(db, action, target, self._within, None, after)
+            self._note(db, action, target, self._within, before, after)
 
     def audit(self, page: Page = FIRST) -> list[AuditRow]:
         """Return rows of the audit log, oldest first."""
@@ -282,9 +288,7 @@ class SqliteActing:
                 AuditRow(**dict(zip(_AUDIT, row, strict=True))) for row in self._store.db.execute(sql.AUDIT, values)
             ]
 
-    def _note(
-        self, db: sqlite3.Connection, action: str, target: str, organisation: str, before: object, after: object
-    ) -> None:
+    def _note(self, db: Db, action: str, target: str, organisation: str, before: object, after: object) -> None:
         seq, last = db.execute(sql.LAST_AUDIT).fetchone() or (0, GENESIS)
         row = AuditRow(
             seq=seq + 1,

@@ -1,4 +1,5 @@
-"""The SQLite schema of the key store, as migrations, and its statements. `:within` is the id of the organisation that who
+"""The schema of the key store, as migrations, and its statements: for SQLite as they stand, for PostgreSQL through
+`stores/sql.py`. `:within` is the id of the organisation that who
 asks is bound to, '' when it is bound to none: no statement that reads or changes by id goes without it (S4)."""
 
 from __future__ import annotations
@@ -67,6 +68,9 @@ CREATE TABLE audit (
     after TEXT NOT NULL,
     hash TEXT NOT NULL                -- see stores.audit
 );
+"""
+
+_V1_SQLITE = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 INSERT INTO meta VALUES ('revision', 0);
 CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is append-only')
@@ -75,7 +79,18 @@ CREATE TRIGGER audit_is_not_cut BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT,
 ;; END;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1,)
+# Triggers and columns of any type are written differently.
+_V1_POSTGRES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT, mark BYTEA);
+INSERT INTO meta VALUES ('revision', 0, NULL);
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'the audit log is append-only'; END $$;
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE FUNCTION refuse();
+CREATE TRIGGER audit_is_not_cut BEFORE TRUNCATE ON audit FOR EACH STATEMENT EXECUTE FUNCTION refuse();
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1 + _V1_SQLITE,)
+POSTGRES_MIGRATIONS: tuple[str, ...] = (_V1 + _V1_POSTGRES,)
 
 
 def statements(script: str) -> list[str]:
@@ -88,7 +103,11 @@ _MINE = "(:within = '' OR organisation = :within)"
 REVISION = "SELECT value FROM meta WHERE name = 'revision'"
 RAISE_REVISION = "UPDATE meta SET value = value + 1 WHERE name = 'revision'"
 MARK = "SELECT value FROM meta WHERE name = 'pepper'"
-SET_MARK = "INSERT OR IGNORE INTO meta VALUES ('pepper', ?)"
+SET_MARK = "INSERT INTO meta VALUES ('pepper', ?) ON CONFLICT DO NOTHING"
+POSTGRES_OWN = {
+    MARK: "SELECT mark FROM meta WHERE name = 'pepper'",
+    SET_MARK: "INSERT INTO meta VALUES ('pepper', 0, ?) ON CONFLICT DO NOTHING",
+}
 
 _GROUP = "SELECT id, kind, name, parent, organisation, created_ms, seq FROM caller_groups WHERE kind = :kind"
 GROUP = f"{_GROUP} AND id = :id AND {_MINE}"
@@ -121,7 +140,7 @@ REVOKE_KEY = "UPDATE keys SET revoked_ms = :now WHERE id = :id"
 USED = "UPDATE keys SET last_used = :day WHERE id = :id AND last_used < :day"
 
 ADD_SECRET = "INSERT INTO secrets (digest, key, until_ms) VALUES (?, ?, ?)"  # noqa: S105  a statement
-END_SECRETS = "UPDATE secrets SET until_ms = MIN(until_ms, ?) WHERE key = ?"
+END_SECRETS = "UPDATE secrets SET until_ms = :until WHERE key = :key AND until_ms > :until"
 DROP_ENDED = "DELETE FROM secrets WHERE key = ? AND until_ms <= ?"
 SECRETS = "SELECT digest, key, until_ms FROM secrets WHERE until_ms > ?"
 

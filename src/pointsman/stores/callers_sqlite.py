@@ -10,21 +10,18 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
 
-from pointsman.core import keys as texts
 from pointsman.stores import callers_schema as sql
-from pointsman.stores.callers import NEVER_MS, AdminKey, Published, Unavailable, caller_of
-from pointsman.stores.callers_acting import SqliteActing
-from pointsman.stores.callers_schema import admin_key_of, key_of
+from pointsman.stores.callers import Unavailable
+from pointsman.stores.callers_sql import SqlCallers
 
 FILE = "callers.sqlite"
 BUSY_S = 5.0  # how long to wait for another process's lock
 
 
-class SqliteCallers:
+class SqliteCallers(SqlCallers):
     """Keep the callers of one data folder. `pepper` None: only to look, at what needs no digest. Raise Unavailable when the
     file is not there (unless it may be made: `create`), is none of ours, or was made with another pepper."""
 
@@ -37,64 +34,24 @@ class SqliteCallers:
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         chance: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        self.now_ms, self.chance = clock, chance
-        self._path, self._pepper = path, pepper
+        super().__init__(str(path), pepper, clock, chance)
+        self._path = path
         with self.told():
             if create:
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             elif not path.is_file():
                 raise Unavailable(f"there is no key store at {path}")
             with contextlib.ExitStack() as unless_ready:
-                self.db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+                self.db: sqlite3.Connection = sqlite3.connect(
+                    path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+                )
                 unless_ready.callback(self.db.close)
                 self._prepare(create)
                 unless_ready.pop_all()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         self.db.close()
 
-    def acting(self, actor: str, organisation: str = "") -> SqliteActing:
-        """Return what `actor` may do, inside an organisation, or everywhere."""
-        return SqliteActing(self, actor, organisation)
-
-    def admin_key(self, digest: bytes) -> AdminKey | None:
-        """Return the admin key with a digest, also one that is revoked or expired."""
-        with self.told():
-            row = self.db.execute(sql.ADMIN_BY_DIGEST, (digest,)).fetchone()
-        return admin_key_of(row) if row else None
-
-    def revision(self) -> int:
-        """Return a number that rises with every change."""
-        with self.told():
-            return self.number(sql.REVISION)
-
-    def published(self) -> Published:
-        """Return what workers need: one moment of the store."""
-        now_ms = self.now_ms()
-        with self.told(), self._reading() as db:
-            stored = [key_of(row) for row in db.execute(sql.LIVE_KEYS, (now_ms,))]
-            found = db.execute(sql.SECRETS, (now_ms,)).fetchall()
-            revision, closed = self.number(sql.REVISION), bool(self.number(sql.ANY_KEY))
-            mark = bytes(db.execute(sql.MARK).fetchone()[0])
-        places = {key.id: place for place, key in enumerate(stored)}
-        ends = [key.expires_ms or NEVER_MS for key in stored]
-        valid = [(bytes(mark), places[id], min(until, ends[places[id]])) for mark, id, until in found if id in places]
-        keys = tuple(caller_of(key) for key in stored)
-        return Published(revision=revision, closed=closed, mark=mark, keys=keys, secrets=tuple(valid))
-
-    def used(self, days: Mapping[str, str]) -> None:
-        """Note on which day (UTC) keys, by the name they are booked under, were last used."""
-        with self.change(noted=False) as db:
-            keys = {key.label: key.id for key in map(key_of, db.execute(sql.LIVE_KEYS, (self.now_ms(),)))}
-            db.executemany(sql.USED, [{"id": keys[name], "day": day} for name, day in days.items() if name in keys])
-
-    # --- what an Acting uses
     @contextlib.contextmanager
     def change(self, *, noted: bool = True) -> Iterator[sqlite3.Connection]:
         """Commit what is done inside, or nothing of it. `noted`: it is a change that others have to hear of."""
@@ -118,17 +75,8 @@ class SqliteCallers:
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"{self._path}: {error}") from None
 
-    def number(self, statement: str, *values: object) -> int:
-        return int(self.db.execute(statement, values).fetchone()[0])
-
-    def digest(self, text: str) -> bytes:
-        """Return the digest of a key's text. Raise Unavailable without a pepper."""
-        if self._pepper is None:
-            raise Unavailable(f"{self._path}: there is no pepper")
-        return texts.peppered(self._pepper, text.encode())
-
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
         """See one moment of the store."""
         self.db.execute("BEGIN")
         try:
@@ -150,8 +98,7 @@ class SqliteCallers:
         self.db.execute("PRAGMA synchronous = FULL").close()
         for number, script in enumerate(sql.MIGRATIONS[version:], version + 1):
             self._migrate(number, script)
-        if self._pepper is not None:
-            self._check_pepper(texts.mark_of(self._pepper))
+        self.check_pepper()
 
     def _migrate(self, number: int, script: str) -> None:
         with self.change(noted=False) as db:
@@ -161,11 +108,3 @@ class SqliteCallers:
                 db.execute(statement)
             db.execute("PRAGMA application_id = " + str(sql.APPLICATION_ID))
             db.execute("PRAGMA user_version = " + str(number))
-
-    def _check_pepper(self, mark: bytes) -> None:
-        row = self.db.execute(sql.MARK).fetchone()
-        if row is None:
-            self.db.execute(sql.SET_MARK, (mark,))
-            row = self.db.execute(sql.MARK).fetchone()
-        if bytes(row[0]) != mark:
-            raise Unavailable(f"{self._path}: its keys were made with another pepper; bring that one back")

@@ -33,6 +33,7 @@ MAX_PAYLOAD = 4 * 1024 * 1024
 MAX_PUT_OFF_BYTES = 16 * 1024 * 1024  # beyond, the oldest are given up and their requests booked as recovered
 SUFFIX = ".pmj"
 LOCK_SUFFIX = ".lock"
+AWAY = Path("run") / "ledger-away"  # there while what is in the journals cannot be booked
 NEW_SUFFIX = ".new"
 
 
@@ -205,6 +206,11 @@ def segments(folder: Path) -> dict[str, list[Path]]:
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         table.setdefault(path.name.split(".", 1)[0], []).append(path)
     return table
+
+
+def is_away(folder: Path) -> bool:
+    """Tell whether the control process cannot book what is in the journals of this folder."""
+    return (folder.parent / AWAY).exists()
 
 
 def is_alive(folder: Path, incarnation: str) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal, Protocol
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
 
 import msgspec
 
@@ -74,6 +75,7 @@ GROUPS = {
     "session": "session",
     "cache": "cache",
 }
+TAG = "tag:"  # `tag:NAME` groups by what follows `NAME:` in a tag
 MOST_GROUPS = 2  # columns in one grouping
 
 
@@ -82,12 +84,17 @@ class LedgerError(Exception):
 
     LedgerError
     ├── LedgerMissing   there is none
+    ├── LedgerAway      it cannot be reached now
     └── LedgerBusy      it did not answer in time: locked, or the question is too big
     """
 
 
 class LedgerMissing(LedgerError):
     """Say that there is no ledger at a place."""
+
+
+class LedgerAway(LedgerError):
+    """Say that the server of the ledger cannot be reached now; what is there is there."""
 
 
 class LedgerBusy(LedgerError):
@@ -141,7 +148,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Writer(Protocol):
-    """Keep rows. One writer per ledger."""
+    """Keep rows. One writer per data folder, used by one thread at a time; marks are those of its folder."""
 
     def write(self, batch: Batch) -> int:
         """Store a batch in one transaction and return how many requests were new; rows already there stay as they
@@ -160,9 +167,21 @@ class Writer(Protocol):
         """Drop the marks of segments that are no more."""
         ...
 
+    def close(self) -> None: ...
+
 
 class Reader(Protocol):
-    """Answer questions. Any number of readers beside the writer; every method raises LedgerError."""
+    """Answer questions. Any number of readers beside the writers; every method raises LedgerError."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def of(self, organisation: str) -> Self:
+        """Return this reader, which from now on sees the requests and feedback of one organisation alone, by its name (S4);
+        "" changes nothing."""
+        ...
 
     def usage(self, query: UsageQuery) -> tuple[list[UsageRow], UsageRow]:
         """Return the groups and the total over all rows, those beyond `query.most` included."""

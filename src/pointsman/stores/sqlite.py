@@ -6,36 +6,17 @@ import contextlib
 import sqlite3
 import time
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
-import msgspec
-
-from pointsman.core.decide import Decision
-from pointsman.core.entry import FORMAT
-from pointsman.stores import sqlite_feedback
-from pointsman.stores import sqlite_schema as sql
-from pointsman.stores.ledger import (
-    GROUPS,
-    NO_ERROR,
-    Batch,
-    Entry,
-    FeedbackCounts,
-    LedgerBusy,
-    LedgerError,
-    LedgerMissing,
-    Mark,
-    UsageQuery,
-    UsageRow,
-)
+from pointsman.stores import ledger_schema as sql
+from pointsman.stores.ledger import Batch, LedgerBusy, LedgerError, LedgerMissing, Mark
+from pointsman.stores.ledger_reading import SqlReader
+from pointsman.stores.sql import Values
 
 FILE = "ledger.sqlite"
 BUSY_S = 5.0  # how long to wait for another process's lock
 STEPS_PER_CHECK = 10_000  # virtual machine steps between looks at the clock: well under a millisecond
-MOST_FOUND = 10
-MOST_FEEDBACK = 100  # shown of one request, the newest
 
 
 class SqliteWriter:
@@ -96,7 +77,7 @@ class SqliteWriter:
         self._db.close()
 
 
-class SqliteReader:
+class SqliteReader(SqlReader):
     """Read the ledger of a file, never writing. No question takes longer than `limit_s` seconds (fault 102)."""
 
     def __init__(self, path: Path, limit_s: float = 60.0) -> None:
@@ -117,83 +98,15 @@ class SqliteReader:
         self._db.row_factory = sqlite3.Row
         self._db.create_aggregate("percentiles", 1, _Percentiles)  # type: ignore[arg-type]  # finalize gives text
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         self._db.close()
 
-    def usage(self, query: UsageQuery) -> tuple[list[UsageRow], UsageRow]:
-        """Return the groups and the total over all rows, those beyond `query.most` included."""
-        statement = sql.usage_sql(query)
-        groups = self._all(statement, (*NO_ERROR, query.since_ms, query.most))
-        [total] = self._all(sql.TOTAL_SQL, (*NO_ERROR, query.since_ms))
-        scores = self._scores(query, {tuple(row)[: len(query.by)] for row in groups})
-        return [_usage_row(tuple(row), len(query.by), scores) for row in groups], _usage_row(tuple(total), 0, scores)
-
-    def feedback_counts(self, since_ms: int) -> FeedbackCounts:
-        """Return how many feedbacks were given since then, and how many of them name nothing that is here."""
-        [row] = self._all(sqlite_feedback.COUNTS_SQL, {"since": since_ms})
-        return FeedbackCounts(*row)
-
-    def find(self, text: str) -> list[str]:
-        """Return the ids a text may mean: the id itself, else ids it begins, else requests with that client id."""
-        for statement, values in (
-            (sql.FIND_EXACT, (text,)),
-            (sql.FIND_PREFIX, (text, text + "\uffff", MOST_FOUND)),
-            (sql.FIND_CLIENT, (text, MOST_FOUND)),
-        ):
-            found = [row[0] for row in self._all(statement, values)]
-            if found:
-                return found
-        return []
-
-    def entry(self, id: str) -> Entry | None:
-        """Return everything known of one request."""
-        rows = self._all(sql.SELECT_REQUEST, (id,))
-        if not rows:
-            return None
-        attempts = [dict(row) for row in self._all(sql.SELECT_ATTEMPTS, (id,))]
-        decisions = self._all(sql.SELECT_DECISION, (id,))
-        row = dict(rows[0])
-        feedback = self._all(sqlite_feedback.OF_REQUEST, {**row, "most": MOST_FEEDBACK})
-        made = _decision(*decisions[0]) if decisions else None
-        return Entry(row, attempts, made, [dict(each) for each in reversed(feedback)])
-
-    def recent(self, count: int, after: int | None = None) -> list[dict[str, Any]]:
-        """Return the newest rows, oldest first; or the oldest ones booked after a `seq`."""
-        if after is not None:
-            return [dict(row) for row in self._all(sql.AFTER, (after, count))]
-        return [dict(row) for row in reversed(self._all(sql.RECENT, (count,)))]
-
-    def _scores(self, query: UsageQuery, groups: set[tuple[Any, ...]]) -> Scores:
-        """Return the scores of these groups and of the total."""
-        columns = [GROUPS[name] for name in query.by]
-        found = self._rows(sqlite_feedback.scores_sql(columns), {"since": query.since_ms})
-        scores: Scores = {}
-        with _told(self._path):
-            for whole, *group, score, judged in found:
-                key = () if whole else tuple(group)
-                if whole or key in groups:
-                    scores[key] = score or 0.0, judged
-        return scores
-
-    def _all(self, statement: str, values: tuple[object, ...] | Mapping[str, object]) -> list[sqlite3.Row]:
-        found = self._rows(statement, values)
-        with _told(self._path):
-            return found.fetchall()
-
-    def _rows(self, statement: str, values: tuple[object, ...] | Mapping[str, object]) -> sqlite3.Cursor:
-        """Return the rows as they are found; both finding and fetching them stand under the limit."""
+    def _rows(self, statement: str, values: Values) -> Iterator[sqlite3.Row]:
+        """Yield the rows as they are found; both finding and fetching them stand under the limit."""
         until_s = time.monotonic() + self._limit_s
         self._db.set_progress_handler(lambda: time.monotonic() > until_s, STEPS_PER_CHECK)
         with _told(self._path):
-            return self._db.execute(statement, values)
+            yield from self._db.execute(statement, values)
 
 
 class _Percentiles:
@@ -210,28 +123,7 @@ class _Percentiles:
         values = sorted(self._values)
         if not values:
             return None
-        return f"{values[(len(values) - 1) * 50 // 100]},{values[(len(values) - 1) * 95 // 100]}"
-
-
-Scores = dict[tuple[Any, ...], tuple[float, int]]  # by group, () for the total: sum of the last scores, and how many
-
-
-def _usage_row(row: tuple[Any, ...], groups: int, scores: Scores) -> UsageRow:
-    group = row[:groups]
-    sums: list[Any] = [value or 0 for value in row[groups:-1]]
-    sums += map(int, row[-1].split(",")) if row[-1] else (None, None)
-    score, judged = scores.get(group, (0.0, 0))
-    sums += (score / judged, judged) if judged else (None, 0)
-    return UsageRow(tuple(map(str, group)), *sums)
-
-
-def _decision(format: int, blob: bytes) -> Decision | None:
-    if format != FORMAT:
-        return None
-    try:
-        return msgspec.msgpack.decode(blob, type=Decision)
-    except msgspec.MsgspecError:
-        return None
+        return ",".join(str(values[(len(values) * share + 99) // 100 - 1]) for share in (50, 95))
 
 
 @contextlib.contextmanager

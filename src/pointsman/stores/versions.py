@@ -39,14 +39,14 @@ class Versions:
 
     def __init__(self, data: Path) -> None:
         self.folder = data / "configs"
-        self._lines = self.folder / "versions.jsonl"
+        self.lines = self.folder / "versions.jsonl"
         self._intent = self.folder / "intent.json"
 
     def append(self, entry: Entry) -> None:
         """Add one entry, in one write; a torn line before it is closed first."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         line = json.dumps(entry).encode() + b"\n"
-        fd = os.open(self._lines, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = os.open(self.lines, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             size = os.fstat(fd).st_size
             torn = size and os.pread(fd, 1, size - 1) != b"\n"
@@ -54,8 +54,8 @@ class Versions:
         finally:
             os.close(fd)
         if size > MOST_LINE_BYTES:
-            kept = self._lines.read_bytes()[-MOST_LINE_BYTES // 2 :]
-            replace(self._lines, kept[kept.index(b"\n") + 1 :])
+            kept = self.lines.read_bytes()[-MOST_LINE_BYTES // 2 :]
+            replace(self.lines, kept[kept.index(b"\n") + 1 :])
 
     def entries(self) -> list[Entry]:
         """Return all entries, oldest first."""
@@ -63,7 +63,7 @@ class Versions:
 
     def _entries(self) -> Iterator[Entry]:
         try:
-            lines = self._lines.read_bytes().splitlines()
+            lines = self.lines.read_bytes().splitlines()
         except FileNotFoundError:
             return
         for line in lines:

@@ -7,26 +7,36 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from pointsman.core.address import Address
-from pointsman.stores.counters.resp import Replies, Reply, RespError, command
+from pointsman.stores.counters.resp import MOST_REPLY_BYTES, Replies, Reply, RespError, command
 
 Done = Callable[[Reply], None]  # None: the connection was lost first
 CONNECT_S = 1.0
+FINISH_S = 0.25
 MOST_WAITING = 100_000  # replies
 
 
 class Link(asyncio.Protocol):
     """Send commands and hand each its reply. `up` is called when it is connected, `down` when it no longer is."""
 
-    def __init__(self, address: Address, up: Callable[[], None], down: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        up: Callable[[], None],
+        down: Callable[[], None],
+        most_reply_bytes: int = MOST_REPLY_BYTES,
+    ) -> None:
         self._address = address
+        self._most_reply_bytes = most_reply_bytes
         self._up, self._down = up, down
         self._transport: asyncio.Transport | None = None
         self._opening: asyncio.Task[None] | None = None
         self._waiting: deque[Done] = deque()
-        self._replies = Replies()
+        self._finished: asyncio.Event | None = None
+        self._replies = Replies(self._most_reply_bytes)
 
     @property
     def is_up(self) -> bool:
@@ -45,6 +55,15 @@ class Link(asyncio.Protocol):
         self._transport.write(data)
         if len(self._waiting) > MOST_WAITING:
             self._transport.abort()
+
+    async def finish(self) -> None:
+        """Close when all that was sent has been answered, within FINISH_S."""
+        if self._transport is not None and self._waiting:
+            self._finished = asyncio.Event()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FINISH_S):
+                    await self._finished.wait()
+        self.close()
 
     def close(self) -> None:
         if self._opening is not None:
@@ -66,7 +85,7 @@ class Link(asyncio.Protocol):
     # --- asyncio.Protocol
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._replies = Replies()
+        self._replies = Replies(self._most_reply_bytes)
         self._waiting.clear()
         address = self._address
         if address.password:
@@ -86,6 +105,8 @@ class Link(asyncio.Protocol):
         for reply in replies:
             if self._waiting:
                 self._waiting.popleft()(reply)
+        if self._finished is not None and not self._waiting:
+            self._finished.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

@@ -42,6 +42,9 @@ class MemoryCounters(Cells):
         return self.take(asks)
 
     def settle(self, ends: Sequence[End], *, local: bool = False) -> None:
+        for end in ends:
+            if end[0].slot < 0:  # the rows may have to grow first
+                self.place(end[0])
         self.give_back(ends)
 
     def read(self, counters: Sequence[Counter]) -> list[tuple[int, int, int, int]]:

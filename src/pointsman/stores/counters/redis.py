@@ -1,283 +1,78 @@
-"""Counters that many machines share: `redis://`. One script a decision, one round trip, the server's clock.
-
-A call waits 50 ms at most. Five that fail in a row open the breaker: then each replica decides alone, from its share of what
-was left (`Share`), and asks the server once a second whether it is back. What was used meanwhile is booked there afterwards.
-"""
+"""Redis as the server of shared counters: `redis://`. One script a decision, one round trip."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha1
 
 from pointsman.core.address import address_of
-from pointsman.core.quotas import Ask, Counter, End, Taken, Verdict, Windows
-from pointsman.stores.counters import scripts
-from pointsman.stores.counters.base import Clock, CountersError, Then
+from pointsman.stores.counters import resp, scripts
 from pointsman.stores.counters.link import Link
-from pointsman.stores.counters.resp import Reply, RespFault, command
-from pointsman.stores.counters.share import Share
+from pointsman.stores.counters.resp import RespFault, command
+from pointsman.stores.counters.server import OWNER_MS, Done, Fault
 
-MOST_WAIT_US = 50_000
-FAILURES = 5  # in a row open the breaker
-OPEN_US = 1_000_000
-SILENT_US = 5_000_000  # without a reply, after which a connection is made anew
-BATCH = 64  # counters that are settled in one script
-MOST_UNSETTLED = 100_000  # settlements that wait for the server; beyond, the oldest are given up and counted
-MOST_OWED = 60_000
-_SHA = {text: sha1(text.encode(), usedforsecurity=False).hexdigest() for text in (scripts.RESERVE, scripts.SETTLE)}
-_SHA[scripts.BEAT] = sha1(scripts.BEAT.encode(), usedforsecurity=False).hexdigest()
+_SHA = {
+    text: sha1(text.encode(), usedforsecurity=False).hexdigest()
+    for text in (scripts.RESERVE, scripts.SETTLE, scripts.BEAT)
+}
 
 
-class _Asked:
-    """Hold one reservation that waits for its reply. `then` is None when it no longer does."""
+class RedisServer:
+    """Run the scripts as `owner`, one worker of one replica. Raise ValueError for a bad URL."""
 
-    __slots__ = ("asks", "due_us", "then")
-
-    def __init__(self, asks: Sequence[Ask], then: Then, due_us: int) -> None:
-        self.asks = asks
-        self.then: Then | None = then
-        self.due_us = due_us
-
-
-class RedisCounters:
-    """Count in a Redis server as `owner`, one worker of one of so many replicas. Raise ValueError for a bad URL. To be made and
-    used on the event loop."""
-
-    def __init__(self, url: str, owner: str, replicas: int, clock: Clock, windows: Windows) -> None:
-        self.local = True  # until the server has answered
-        self.failures: dict[str, int] = {}
+    def __init__(self, url: str, owner: str, up: Callable[[int], None], down: Callable[[], None]) -> None:
         self._owner = owner
-        self._clock, self._windows = clock, windows
-        self._share = Share(clock, windows, replicas)
-        self._link = Link(address_of(url), self._connected, self._lost)
-        self._loop = asyncio.get_running_loop()
-        self._asked: deque[_Asked] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-        self._in_a_row = 0
-        self._again_us = 0  # when an open breaker lets one call through
-        self._offset_us: int | None = None  # from our clock to the server's
-        self._held: dict[str, int] = {}  # by counter, what we know to hold in the server
-        self._ends: deque[tuple[int, Sequence[End]]] = deque()  # settlements without a reply, by number
-        self._sent = 0  # of these, from the left, on the present connection
-        self._number = 0
-        self._owed: dict[str, tuple[Counter, int]] = {}  # used while we counted alone
-        self._seen: dict[str, tuple[int, int, int, int]] = {}
-        self._heard_us = clock.now_us()
-        self._ready = asyncio.Event()
+        self._up = up
+        self.why = ""
+        self._link = Link(address_of(url), self._connected, down)
 
-    async def ready(self, seconds: float) -> bool:
-        """Connect; return whether the server has answered within so many seconds."""
+    @property
+    def is_up(self) -> bool:
+        return self._link.is_up
+
+    def open(self) -> None:
         self._link.open()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._ready.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    # --- the store
-    def reserve(self, asks: Sequence[Ask], then: Then) -> Verdict | None:
-        offset_us = self._offset_us
-        if self.local or offset_us is None:
-            return self._alone(asks)
-        now_us = self._clock.now_us()
-        asked = _Asked(asks, then, now_us + MOST_WAIT_US)
-        wall_ms = (now_us + offset_us) // 1000
-        parts: list[str | int] = [asked.due_us + offset_us]
-        for counter, amount, hard in asks:
-            parts += (*self._shape(counter, wall_ms), amount, int(hard))
-        self._run(scripts.RESERVE, [ask.counter for ask in asks], parts, partial(self._reserved, asked))
-        self._asked.append(asked)
-        if self._timer is None:
-            self._timer = self._loop.call_later(MOST_WAIT_US / 1e6, self._expire)
-        return None
-
-    def settle(self, ends: Sequence[End], *, local: bool = False) -> None:
-        if local:
-            self._share.settle(ends)
-            for counter, _, actual, _ in ends:
-                if not counter.rate_us and (counter.name in self._owed or len(self._owed) < MOST_OWED):
-                    self._owed[counter.name] = (counter, self._owed.get(counter.name, (counter, 0))[1] + actual)
-            return
-        for counter, reserved, _, _ in ends:
-            if not counter.rate_us:
-                left = self._held.get(counter.name, 0) - reserved
-                if left > 0:
-                    self._held[counter.name] = left
-                else:
-                    self._held.pop(counter.name, None)
-        self._queue(ends)
-        if not self.local:
-            self._flush()
-
-    def read(self, counters: Sequence[Counter]) -> list[tuple[int, int, int, int]]:
-        """Return what the last replies said; what nobody asked for lately is old."""
-        return [self._seen.get(one.name, (0, 0, one.limit, 0)) for one in counters]
-
-    def tick(self) -> None:
-        """Say that we live; when the server was away, ask whether it is back."""
-        if not self._link.is_up:
-            self._link.open()
-        elif self._clock.now_us() - self._heard_us > SILENT_US:
-            self._heard_us = self._clock.now_us()
-            self._link.close()  # it may be gone without a word
-        elif not self.local:
-            self._beat()
-        elif self._clock.now_us() >= self._again_us:
-            self._again_us = self._clock.now_us() + OPEN_US
-            self._beat()
 
     def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
         self._link.close()
 
-    # --- deciding alone
-    def _alone(self, asks: Sequence[Ask]) -> Verdict:
-        return self._share.reserve(asks)._replace(local=True)
+    async def finish(self) -> None:
+        await self._link.finish()
 
-    def _failed(self, what: str) -> None:
-        self.failures[what] = self.failures.get(what, 0) + 1
-        self._in_a_row += 1
-        if self._in_a_row >= FAILURES and not self.local:
-            self._go_alone()
+    def reserve(self, latest_us: int, names: Sequence[str], figures: Sequence[int], done: Done) -> None:
+        self._run(scripts.RESERVE, names, (latest_us, *figures), done)
 
-    def _go_alone(self) -> None:
-        self.local = True
-        self._again_us = self._clock.now_us() + OPEN_US
-        self._give_up(list(self._asked))
+    def settle(self, number: int, names: Sequence[str], figures: Sequence[int], done: Done) -> None:
+        self._run(scripts.SETTLE, names, (number, *figures), done)
 
-    def _heal(self) -> None:
-        """Forget what we counted alone: the next time begins from what is left then."""
-        if self._in_a_row:
-            self._in_a_row = 0
-            self._share.begin()
+    def beat(self, known: Mapping[str, int] | None, done: Done) -> None:
+        pairs: list[str | int] = []
+        for name, amount in (known or {}).items():
+            pairs += (scripts.COUNTER + name, amount)
+        keys = (scripts.OWNERS, scripts.HOLDS + self._owner)
+        parts = (self._owner, scripts.HOLDS, OWNER_MS, int(known is not None), *pairs)
+        self._send(command("EVALSHA", _SHA[scripts.BEAT], len(keys), *keys, *parts), done)
 
-    def _give_up(self, waiting: Sequence[_Asked]) -> None:
-        """Answer these from our share. What the server still says to them is given back."""
-        for asked in waiting:
-            if self._asked and self._asked[0] is asked:
-                self._asked.popleft()
-            then, asked.then = asked.then, None
-            if then is None:
-                continue
-            try:
-                verdict = self._alone(asked.asks)
-            except CountersError:
-                verdict = Verdict(0, OPEN_US, [Taken(0, OPEN_US, 0) for _ in asked.asks], local=True)
-            then(verdict)
+    def _run(self, script: str, names: Sequence[str], parts: Sequence[int], done: Done) -> None:
+        keys = [scripts.HOLDS + self._owner, *(scripts.COUNTER + name for name in names)]
+        self._send(command("EVALSHA", _SHA[script], len(keys), *keys, *parts), done)
 
-    def _expire(self) -> None:
-        self._timer = None
-        now_us = self._clock.now_us()
-        late = [asked for asked in self._asked if asked.due_us <= now_us]
-        for _ in late:
-            self._failed("timeout")
-        self._give_up(late)
-        if self._asked:
-            wait_s = max(0.001, (self._asked[0].due_us - now_us) / 1e6)
-            self._timer = self._loop.call_later(wait_s, self._expire)
+    def _send(self, data: bytes, done: Done) -> None:
+        self._link.send(data, partial(self._answered, done))
 
-    # --- replies
-    def _reserved(self, asked: _Asked, reply: Reply) -> None:
-        then, asked.then = asked.then, None
-        if self._asked and self._asked[0] is asked:
-            self._asked.popleft()
-        verdict = self._verdict(asked.asks, reply)
-        if verdict is None:
-            if then is not None:
-                self._failed("lost" if reply is None else "late" if isinstance(reply, list) else "error")
-                asked.then = then
-                self._give_up([asked])
+    def _answered(self, done: Done, reply: resp.Reply) -> None:
+        if reply is None:
+            done(None)
+        elif isinstance(reply, list):
+            done([one for one in reply if isinstance(one, int)])
+        else:
             if isinstance(reply, RespFault) and str(reply).startswith("NOSCRIPT"):
                 self._load()
-            return
-        if verdict.refusing < 0:
-            for counter, amount, _ in asked.asks:
-                if not counter.rate_us:
-                    self._held[counter.name] = self._held.get(counter.name, 0) + amount
-            if then is None:  # too late: nobody waits for it any more
-                ends = [
-                    (ask.counter, ask.amount, 0, one.start) for ask, one in zip(asked.asks, verdict.taken, strict=True)
-                ]
-                self.settle(ends)
-        if then is not None:
-            self._heal()
-            then(verdict)
-
-    def _verdict(self, asks: Sequence[Ask], reply: Reply) -> Verdict | None:
-        """Read a reply; None when it is none that decides."""
-        if not isinstance(reply, list) or len(reply) != 3 + 5 * len(asks):
-            return None
-        figures = [one for one in reply if isinstance(one, int)]
-        if len(figures) != len(reply):
-            return None
-        refusing, wait_us, server_us = figures[:3]
-        self._note_clock(server_us)
-        taken = [Taken(*figures[at : at + 5]) for at in range(3, len(figures), 5)]
-        for (counter, amount, _), one in zip(asks, taken, strict=True):
-            left = one.left + amount if refusing >= 0 else one.left
-            held = one.held + (amount if refusing < 0 and not counter.rate_us else 0)
-            used = one.used if not counter.rate_us else counter.limit - left
-            self._share.heard(counter, left)
-            if counter.name in self._seen or len(self._seen) < MOST_OWED:
-                self._seen[counter.name] = (used, held, left, one.reset_us)
-        return Verdict(refusing, wait_us, taken)
-
-    def _note_clock(self, server_us: int) -> None:
-        """Take the server's time as the newest reply has it: behind by its way here, so that we rather give up early."""
-        self._heard_us = self._clock.now_us()
-        self._offset_us = server_us - self._heard_us
-
-    # --- settling
-    def _queue(self, ends: Sequence[End]) -> None:
-        self._number += 1
-        self._ends.append((self._number, ends))
-        if len(self._ends) > MOST_UNSETTLED:
-            self._ends.popleft()
-            self._sent = max(0, self._sent - 1)
-            self.failures["unsettled"] = self.failures.get("unsettled", 0) + 1
-
-    def _flush(self) -> None:
-        """Send the settlements that the present connection has not seen."""
-        wall_ms = (self._clock.now_us() + (self._offset_us or 0)) // 1000
-        while self._sent < len(self._ends):
-            number, ends = self._ends[self._sent]
-            self._sent += 1
-            parts: list[str | int] = [number]
-            for counter, reserved, actual, start in ends:
-                parts += (*self._shape(counter, wall_ms), reserved, actual, start)
-            self._run(scripts.SETTLE, [end[0] for end in ends], parts, partial(self._settled, number))
-
-    def _settled(self, number: int, reply: Reply) -> None:
-        if reply is None:
-            return  # sent again on the next connection
-        if isinstance(reply, RespFault):
-            self._failed("error")
-        while self._ends and self._ends[0][0] <= number:
-            self._ends.popleft()
-            self._sent = max(0, self._sent - 1)
-
-    def _shape(self, counter: Counter, wall_ms: int) -> tuple[int, int, int, int, int]:
-        """Return what the scripts need to know of a counter: period of the rate, limit, this window and the end of the next."""
-        if counter.rate_us:
-            return counter.rate_us, counter.limit, 0, 0, 0
-        begin, until = self._windows.at(counter.period, wall_ms)
-        return 0, counter.limit, begin, until, until + (until - begin)
-
-    # --- the connection
-    def _run(
-        self, script: str, counters: Sequence[Counter], parts: Sequence[str | int], done: Callable[[Reply], None]
-    ) -> None:
-        keys = [scripts.HOLDS + self._owner, *(scripts.COUNTER + counter.name for counter in counters)]
-        self._link.send(command("EVALSHA", _SHA[script], len(keys), *keys, *parts), done)
+            self.why = str(reply)
+            done(Fault(self.why))
 
     def _connected(self) -> None:
-        self._heard_us = self._clock.now_us()
-        self._sent = 0
         self._load()
         self._link.send(command("TIME"), self._told_time)
 
@@ -285,43 +80,9 @@ class RedisCounters:
         for text in _SHA:
             self._link.send(command("SCRIPT", "LOAD", text), lambda reply: None)
 
-    def _told_time(self, reply: Reply) -> None:
-        if isinstance(reply, list) and len(reply) == 2:
-            self._note_clock(int(reply[0]) * 1_000_000 + int(reply[1]))  # type: ignore[arg-type]
-            self._flush()  # what the connection before may not have carried; then the server has what we know, and perhaps more
-            self._beat(reconcile=True)
-
-    def _beat(self, *, reconcile: bool = False) -> None:
-        known: list[str | int] = []
-        if reconcile:
-            for name, amount in self._held.items():
-                known += (scripts.COUNTER + name, amount)
-        keys = (scripts.OWNERS, scripts.HOLDS + self._owner)
-        parts = (self._owner, scripts.HOLDS, scripts.OWNER_MS, int(reconcile), *known)
-        data = command("EVALSHA", _SHA[scripts.BEAT], len(keys), *keys, *parts)
-        self._link.send(data, partial(self._beaten, self._clock.now_us() + MOST_WAIT_US))
-
-    def _beaten(self, due_us: int, reply: Reply) -> None:
-        now_us = self._clock.now_us()
-        if not isinstance(reply, list):
-            if isinstance(reply, RespFault):
-                self.failures["error"] = self.failures.get("error", 0) + 1
-                self._load()
-            return
-        if reply and isinstance(reply[0], int):
-            self._note_clock(reply[0])
-        if not self.local or now_us > due_us:
-            return
-        self.local = False
-        self._heal()
-        owed, self._owed = list(self._owed.values()), {}
-        for at in range(0, len(owed), BATCH):
-            self._queue([(counter, 0, amount, 0) for counter, amount in owed[at : at + BATCH]])
-        self._flush()
-        self._ready.set()
-
-    def _lost(self) -> None:
-        self._sent = 0
-        if not self.local:
-            self.failures["lost"] = self.failures.get("lost", 0) + 1
-            self._go_alone()
+    def _told_time(self, reply: resp.Reply) -> None:
+        if isinstance(reply, RespFault):
+            self.why = str(reply)
+        elif isinstance(reply, list) and len(reply) == 2:
+            self.why = ""
+            self._up(int(reply[0]) * 1_000_000 + int(reply[1]))  # type: ignore[arg-type]

@@ -29,9 +29,10 @@ def bulk(part: bytes | str | int) -> bytes:
 
 
 class Replies:
-    """Cut what comes into replies. Bounded: a reply of more than MOST_REPLY_BYTES is an error."""
+    """Cut what comes into replies. Bounded: a reply of more than `most_bytes` is an error."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = MOST_REPLY_BYTES) -> None:
+        self._most_bytes = most_bytes
         self._data = b""
 
     def feed(self, data: bytes) -> list[Reply]:
@@ -45,7 +46,7 @@ class Replies:
             found.append(reply)
             at = end
         self._data = data[at:]
-        if len(self._data) > MOST_REPLY_BYTES:
+        if len(self._data) > self._most_bytes:
             raise RespError("a reply is too long")
         return found
 

@@ -11,9 +11,6 @@ PREFIX = "pointsman:1:"
 OWNERS = PREFIX + "owners"
 HOLDS = PREFIX + "holds:"
 COUNTER = PREFIX + "counter:"
-OWNER_MS = 10_000  # that an owner may be silent before what it holds is given back
-KEPT_MS = 172_800_000  # that a counter outlives its window: requests under way may still hold of it
-TOO_LATE = -2
 
 _COMMON = """
 local t = redis.call('TIME')

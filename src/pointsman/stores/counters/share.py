@@ -40,9 +40,14 @@ class Share:
         return self._memory.reserve(mine, _nobody)
 
     def settle(self, ends: Sequence[End]) -> None:
-        self._memory.settle(
-            [(self._mine(counter), reserved, actual, start) for counter, reserved, actual, start in ends]
-        )
+        """Settle what was reserved since we began; what was before is nobody's share any more."""
+        mine = [
+            (self._mine(counter), reserved, actual, start)
+            for counter, reserved, actual, start in ends
+            if counter.name in self._counters
+        ]
+        if mine:
+            self._memory.settle(mine)
 
     def _mine(self, counter: Counter) -> Counter:
         found = self._counters.get(counter.name)

@@ -24,49 +24,52 @@ _REQUEST = f"""COALESCE(
 _IN_SESSION = f"r.session = f.session AND r.session <> '' AND r.key = f.key AND r.at_ms <= f.at_ms AND {_TENANT}"
 
 # The score that was given last for each request, and for each session. What is about requests since then is itself younger.
-# LIMIT -1 keeps the query inside from being merged into the one around it, where each use would look the request up again.
+# A LIMIT keeps the query inside from being merged into the one around it, where each use would look the request up again.
+_ALL = 9_223_372_036_854_775_807
+_WITHIN = "(:within = '' OR r.organisation = :within)"
 _SCORED = "score IS NOT NULL AND at_ms >= :since"
 _LAST_OF_REQUESTS = f"""
     SELECT seq, request, score FROM (
         SELECT seq, request, score, ROW_NUMBER() OVER (PARTITION BY request ORDER BY at_ms DESC, seq DESC) AS place
         FROM (
             SELECT f.seq, f.at_ms, f.score, {_REQUEST} AS request
-            FROM feedback f WHERE {_SCORED} AND request_id <> '' LIMIT -1
-        ) WHERE request IS NOT NULL
-    ) WHERE place = 1"""  # noqa: S608
+            FROM feedback f WHERE {_SCORED} AND request_id <> '' LIMIT {_ALL}
+        ) found WHERE request IS NOT NULL
+    ) placed WHERE place = 1"""  # noqa: S608
 _LAST_OF_SESSIONS = f"""
     SELECT * FROM (
         SELECT *, ROW_NUMBER() OVER (
             PARTITION BY session, key, project, team, organisation ORDER BY at_ms DESC, seq DESC) AS place
         FROM feedback WHERE {_SCORED} AND session <> ''
-    ) WHERE place = 1"""  # noqa: S608
+    ) placed WHERE place = 1"""  # noqa: S608
 
 
-def scores_sql(columns: Sequence[str]) -> str:
-    """Return the statement of the last scores by columns of requests; parameter `since`. Each row is 0, the group, sum and
+def scores_sql(columns: Sequence[tuple[str, str]]) -> str:
+    """Return the statement of the last scores by columns of requests, each a name and an expression over `r`; parameters
+    `since`, `within` and those of the expressions. Each row is 0, the group, sum and
     count; in the last one, which is over all, 1 stands in front. A session that was judged counts once in each group that
     it has requests in, and once over all."""
-    names = "".join(f"{column}, " for column in columns)
-    named = "".join(f"r.{column} AS {column}, " for column in columns)
+    names = "".join(f"{name}, " for name, _ in columns)
+    named = "".join(f"{expression} AS {name}, " for name, expression in columns)
     none = "NULL, " * len(columns)
     return f"""
         WITH judged AS (
             SELECT {named} f.seq AS judgement, f.score AS score FROM ({_LAST_OF_REQUESTS}) f
-            CROSS JOIN requests r ON r.seq = f.request WHERE r.at_ms >= :since
+            CROSS JOIN requests r ON r.seq = f.request WHERE r.at_ms >= :since AND {_WITHIN}
             UNION ALL
             SELECT DISTINCT {named} f.seq, f.score FROM ({_LAST_OF_SESSIONS}) f
-            CROSS JOIN requests r ON {_IN_SESSION} WHERE r.at_ms >= :since
+            CROSS JOIN requests r ON {_IN_SESSION} WHERE r.at_ms >= :since AND {_WITHIN}
         )
-        SELECT 0, {names} SUM(score), COUNT(*) FROM judged GROUP BY {names} NULL
+        SELECT 0, {names} SUM(score), COUNT(*) FROM judged GROUP BY {", ".join(name for name, _ in columns)}
         UNION ALL
-        SELECT 1, {none} SUM(score), COUNT(*) FROM (SELECT DISTINCT judgement, score FROM judged)"""  # noqa: S608  columns
+        SELECT 1, {none} SUM(score), COUNT(*) FROM (SELECT DISTINCT judgement, score FROM judged) once"""  # noqa: S608  columns
 
 
 COUNTS_SQL = f"""
-    SELECT COUNT(*), COUNT(*) - COALESCE(SUM(CASE
-        WHEN f.request_id <> '' THEN {_REQUEST} IS NOT NULL
-        ELSE EXISTS (SELECT 1 FROM requests r WHERE {_IN_SESSION}) END), 0)
-    FROM feedback f WHERE f.at_ms >= :since"""  # noqa: S608
+    SELECT COUNT(*), COUNT(*) FILTER (WHERE CASE
+        WHEN f.request_id <> '' THEN {_REQUEST} IS NULL
+        ELSE NOT EXISTS (SELECT 1 FROM requests r WHERE {_IN_SESSION}) END)
+    FROM feedback f WHERE f.at_ms >= :since AND (:within = '' OR f.organisation = :within)"""  # noqa: S608
 
 # The newest feedback for one request or its session; parameters are columns of the request, and `most`.
 OF_REQUEST = f"""

@@ -1,8 +1,19 @@
-"""The SQLite schema of the ledger, as migrations: one script a version, applied in order, each in one transaction."""
+"""The schema of the ledger, as migrations, and its statements: one script a version, applied in order, each in one
+transaction. For SQLite as they stand, for PostgreSQL through `stores/sql.py`."""
 
 from __future__ import annotations
 
-from pointsman.stores.ledger import ATTEMPT_COLUMNS, FEEDBACK_COLUMNS, GROUPS, NO_ERROR, REQUEST_COLUMNS, UsageQuery
+from collections.abc import Sequence
+
+from pointsman.stores.ledger import (
+    ATTEMPT_COLUMNS,
+    FEEDBACK_COLUMNS,
+    GROUPS,
+    NO_ERROR,
+    REQUEST_COLUMNS,
+    TAG,
+    UsageQuery,
+)
 
 APPLICATION_ID = 0x504D4C47  # "PMLG", so that any other SQLite file is refused
 
@@ -142,7 +153,7 @@ DROP INDEX requests_client;
 CREATE INDEX requests_client ON requests (client_id, key, at_ms) WHERE client_id <> '';
 """
 
-# cache: hit, miss, refresh, off, empty where the route keeps no answers; cached_id: the request whose answer was given again;
+# cache: hit, semantic, miss, refresh, check, off, empty where the route keeps no answers; cached_id: the request whose answer was given again;
 # saved_nano: what that had cost, NULL: unpriced, or nothing was given again.
 _V4 = """
 ALTER TABLE requests ADD COLUMN cache TEXT NOT NULL DEFAULT '';
@@ -156,48 +167,81 @@ MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
 
 def _insert(table: str, columns: tuple[str, ...]) -> str:
     names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-    return f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})"  # noqa: S608  names of our own tables
+    return f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608  names of our own tables
 
 
 INSERT_REQUEST = _insert("requests", REQUEST_COLUMNS)
 INSERT_ATTEMPT = _insert("attempts", ATTEMPT_COLUMNS)
 INSERT_DECISION = _insert("decisions", ("request_id", "format", "blob"))
 INSERT_FEEDBACK = _insert("feedback", FEEDBACK_COLUMNS)
-REPLACE_MARK = "INSERT OR REPLACE INTO marks (segment, needed, skipped) VALUES (?, ?, ?)"
+REPLACE_MARK = """INSERT INTO marks (segment, needed, skipped) VALUES (?, ?, ?)
+    ON CONFLICT (segment) DO UPDATE SET needed = excluded.needed, skipped = excluded.skipped"""
 INSERT_POLICY = _insert("policies", ("version", "blob"))
 SELECT_POLICY = "SELECT blob FROM policies WHERE version = ?"
 SELECT_MARKS = "SELECT segment, needed, skipped FROM marks"
 DELETE_MARK = "DELETE FROM marks WHERE segment = ?"
 
-FIND_EXACT = "SELECT id FROM requests WHERE id = ?"
-FIND_PREFIX = "SELECT id FROM requests WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
-FIND_CLIENT = """
+# `:within` is the organisation whose rows alone are seen; '': all are. No question about requests goes without it (S4).
+WITHIN = "(:within = '' OR organisation = :within)"
+FIND_EXACT = f"SELECT id FROM requests WHERE id = :text AND {WITHIN}"  # noqa: S608
+FIND_PREFIX = f"SELECT id FROM requests WHERE id >= :text AND id < :end AND {WITHIN} ORDER BY id LIMIT :most"  # noqa: S608
+FIND_CLIENT = f"""
     SELECT id FROM requests WHERE seq IN (
-        SELECT seq FROM requests WHERE client_id = ? AND client_id <> '' ORDER BY seq DESC LIMIT ?
-    ) ORDER BY seq DESC"""
-SELECT_REQUEST = "SELECT * FROM requests WHERE id = ?"
+        SELECT seq FROM requests WHERE client_id = :text AND client_id <> '' AND {WITHIN} ORDER BY seq DESC LIMIT :most
+    ) ORDER BY seq DESC"""  # noqa: S608
+SELECT_REQUEST = f"SELECT * FROM requests WHERE id = :id AND {WITHIN}"  # noqa: S608
 SELECT_ATTEMPTS = "SELECT * FROM attempts WHERE request_id = ? ORDER BY n"
 SELECT_DECISION = "SELECT format, blob FROM decisions WHERE request_id = ?"
-RECENT = "SELECT * FROM requests ORDER BY seq DESC LIMIT ?"
-AFTER = "SELECT * FROM requests WHERE seq > ? ORDER BY seq LIMIT ?"
+RECENT = f"SELECT * FROM requests WHERE {WITHIN} ORDER BY seq DESC LIMIT :most"  # noqa: S608
+AFTER = f"SELECT * FROM requests WHERE seq > :after AND {WITHIN} ORDER BY seq LIMIT :most"  # noqa: S608
 
-_SUMS = """
+_NO_ERROR = ", ".join(f"'{outcome}'" for outcome in NO_ERROR)
+_SUMS = f"""
     COUNT(*), SUM(input_tokens), SUM(output_tokens), SUM(cache_read_tokens),
     SUM(CASE WHEN charge_state = 'measured' THEN charge_nano END),
     SUM(CASE WHEN charge_state = 'estimated' THEN charge_nano END),
-    SUM(charge_nano IS NULL), SUM(outcome NOT IN (?, ?, ?)),
-    SUM(attempts > 1 AND deployment <> planned AND planned <> ''), SUM(degraded <> ''), SUM(recovered),
-    SUM(cache = 'hit'), SUM(saved_nano),
+    COUNT(*) - COUNT(charge_nano), COUNT(*) FILTER (WHERE outcome NOT IN ({_NO_ERROR})),
+    COUNT(*) FILTER (WHERE attempts > 1 AND deployment <> planned AND planned <> ''),
+    COUNT(*) FILTER (WHERE degraded <> ''), SUM(recovered), COUNT(*) FILTER (WHERE cached_id <> ''), SUM(saved_nano),
     percentiles(ttft_us)
-    FROM requests WHERE at_ms >= ?"""
-assert _SUMS.count("?") == len(NO_ERROR) + 1
+    FROM requests WHERE at_ms >= :since AND {WITHIN}"""
 
 
 def usage_sql(query: UsageQuery) -> str:
-    """Return the statement of a query's groups. Only column names of GROUPS get into it; KeyError for any other."""
-    columns = ", ".join(GROUPS[name] for name in query.by)
+    """Return the statement of a query's groups; parameters `since`, `within`, `most` and those of `tag_values`. Only column
+    names of GROUPS get into it; KeyError for any other."""
+    columns = ", ".join(expression for _, expression in columns_of(query.by))
     numbers = ", ".join(str(i + 1) for i in range(len(query.by)))
-    return f"SELECT {columns}, {_SUMS} GROUP BY {numbers} ORDER BY {len(query.by) + 1} DESC, {numbers} LIMIT ?"
+    return f"SELECT {columns}, {_SUMS} GROUP BY {numbers} ORDER BY {len(query.by) + 1} DESC, {numbers} LIMIT :most"
+
+
+def columns_of(by: Sequence[str], table: str = "") -> list[tuple[str, str]]:
+    """Return what a query groups by, each as a name and an expression over the columns of `table`."""
+    places = zip(by, "ab", strict=False)  # MOST_GROUPS of them
+    return [
+        (f"tag_{place}", _tag(f"{table}tags", place)) if name.startswith(TAG) else (GROUPS[name], table + GROUPS[name])
+        for name, place in places
+    ]
+
+
+def tag_values(by: Sequence[str]) -> dict[str, str]:
+    """Return the parameters of the tags that a query groups by."""
+    made: dict[str, str] = {}
+    for name, place in zip(by, "ab", strict=False):
+        if name.startswith(TAG):
+            tag = name.removeprefix(TAG)
+            made |= {f"begin_{place}": f",{tag}:", f"whole_{place}": f",{tag},", f"name_{place}": tag}
+    return made
+
+
+def _tag(tags: str, place: str) -> str:
+    """Return what follows the first `NAME:` among tags; NAME if it is one itself; else ''."""
+    begin = f"CAST(:begin_{place} AS TEXT)"
+    rest = f"substr({tags}, instr({tags}, {begin}) + length({begin}))"
+    return (
+        f"CASE WHEN instr({tags}, {begin}) > 0 THEN substr({rest}, 1, instr({rest}, ',') - 1)"
+        f" WHEN instr({tags}, CAST(:whole_{place} AS TEXT)) > 0 THEN CAST(:name_{place} AS TEXT) ELSE '' END"
+    )
 
 
 TOTAL_SQL = "SELECT " + _SUMS

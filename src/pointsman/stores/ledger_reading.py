@@ -1,0 +1,123 @@
+"""What every ledger in SQL answers, and how: the questions of stores.ledger.Reader as statements."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from pointsman.core.decide import Decision
+from pointsman.core.entry import FORMAT
+from pointsman.stores import ledger_feedback
+from pointsman.stores import ledger_schema as sql
+from pointsman.stores.ledger import Entry, FeedbackCounts, UsageQuery, UsageRow
+from pointsman.stores.sql import Values
+
+MOST_FOUND = 10
+MOST_FEEDBACK = 100  # shown of one request, the newest
+
+
+class SqlReader:
+    """Answer questions with statements; how they are run is a back end's."""
+
+    _within = ""  # the organisation whose rows alone are seen
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    @abstractmethod
+    def _rows(self, statement: str, values: Values) -> Iterable[Any]:
+        """Return rows, each by name and by number, perhaps only as they are found. Both raise LedgerError."""
+
+    def of(self, organisation: str) -> Self:
+        """See the requests and feedback of one organisation alone from now on; "" changes nothing."""
+        self._within = organisation or self._within
+        return self
+
+    def usage(self, query: UsageQuery) -> tuple[list[UsageRow], UsageRow]:
+        """Return the groups and the total over all rows, those beyond `query.most` included."""
+        statement = sql.usage_sql(query)
+        since = {"since": query.since_ms, "within": self._within}
+        groups = self._all(statement, since | {"most": query.most} | sql.tag_values(query.by))
+        [total] = self._all(sql.TOTAL_SQL, since)
+        scores = self._scores(query, {tuple(row)[: len(query.by)] for row in groups})
+        return [_usage_row(tuple(row), len(query.by), scores) for row in groups], _usage_row(tuple(total), 0, scores)
+
+    def feedback_counts(self, since_ms: int) -> FeedbackCounts:
+        """Return how many feedbacks were given since then, and how many of them name nothing that is here."""
+        [row] = self._all(ledger_feedback.COUNTS_SQL, {"since": since_ms, "within": self._within})
+        return FeedbackCounts(*row)
+
+    def find(self, text: str) -> list[str]:
+        """Return the ids a text may mean: the id itself, else ids it begins, else requests with that client id."""
+        values = {"text": text, "end": text + "\uffff", "most": MOST_FOUND, "within": self._within}
+        for statement in (sql.FIND_EXACT, sql.FIND_PREFIX, sql.FIND_CLIENT):
+            found = [row[0] for row in self._all(statement, values)]
+            if found:
+                return found
+        return []
+
+    def entry(self, id: str) -> Entry | None:
+        """Return everything known of one request."""
+        rows = self._all(sql.SELECT_REQUEST, {"id": id, "within": self._within})
+        if not rows:
+            return None
+        attempts = [dict(row) for row in self._all(sql.SELECT_ATTEMPTS, (id,))]
+        decisions = self._all(sql.SELECT_DECISION, (id,))
+        row = dict(rows[0])
+        feedback = self._all(ledger_feedback.OF_REQUEST, {**row, "most": MOST_FEEDBACK})
+        made = _decision(*decisions[0]) if decisions else None
+        return Entry(row, attempts, made, [dict(each) for each in reversed(feedback)])
+
+    def recent(self, count: int, after: int | None = None) -> list[dict[str, Any]]:
+        """Return the newest rows, oldest first; or the oldest ones booked after a `seq`."""
+        values = {"most": count, "within": self._within}
+        if after is not None:
+            return [dict(row) for row in self._all(sql.AFTER, values | {"after": after})]
+        return [dict(row) for row in reversed(self._all(sql.RECENT, values))]
+
+    def _scores(self, query: UsageQuery, groups: set[tuple[Any, ...]]) -> Scores:
+        """Return the scores of these groups and of the total."""
+        values = {"since": query.since_ms, "within": self._within} | sql.tag_values(query.by)
+        found = self._rows(ledger_feedback.scores_sql(sql.columns_of(query.by, "r.")), values)
+        scores: Scores = {}
+        for whole, *group, score, judged in found:
+            key = () if whole else tuple(group)
+            if whole or key in groups:
+                scores[key] = score or 0.0, judged
+        return scores
+
+    def _all(self, statement: str, values: Values) -> list[Any]:
+        return list(self._rows(statement, values))
+
+
+Scores = dict[tuple[Any, ...], tuple[float, int]]  # by group, () for the total: sum of the last scores, and how many
+
+
+def _usage_row(row: tuple[Any, ...], groups: int, scores: Scores) -> UsageRow:
+    group = row[:groups]
+    sums: list[Any] = [int(value or 0) for value in row[groups:-1]]  # PostgreSQL sums to decimals
+    sums += map(int, row[-1].split(",")) if row[-1] else (None, None)
+    score, judged = scores.get(group, (0.0, 0))
+    sums += (score / judged, judged) if judged else (None, 0)
+    return UsageRow(tuple(map(str, group)), *sums)
+
+
+def _decision(format: int, blob: bytes) -> Decision | None:
+    if format != FORMAT:
+        return None
+    try:
+        return msgspec.msgpack.decode(blob, type=Decision)
+    except msgspec.MsgspecError:
+        return None
