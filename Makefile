@@ -19,6 +19,7 @@ bench: .venv/.demo
 nightly: .venv/.dev
 	KILLS=20 FUZZ_ROUNDS=3000 RELOAD_S=60 .venv/bin/pytest --timeout 1200 tests/cli/test_serve.py tests/cli/test_shared_stores.py tests/cli/test_reload.py tests/gateway/test_fuzz.py
 	SEEDS=10000 .venv/bin/pytest -s tests/simulation/test_simulation.py
+	KILLS=20 .venv/bin/pytest -s --timeout 1200 tests/replicas
 	KILL_ROUNDS=500 STOP_ROUNDS=60 OUTAGE_S=45 FROZEN_S=10 LONG=1 .venv/bin/pytest -s -rs tests/campaigns
 
 fmt: .venv/.dev

@@ -38,12 +38,28 @@ postgres() {
   apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql
 }
 
+# What stands in deploy/ is read by the real proxy.
+nginx() {
+  type -P nginx >/dev/null && return
+  [ "$(id -u)" = 0 ] || { echo "install nginx (Debian: apt-get install nginx-light)"; return 1; }
+  apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light
+}
+
+# The dashboard is tested in a real browser.
+chromium() {
+  command -v chromium >/dev/null && return
+  [ "$(id -u)" = 0 ] || { echo "install chromium (Debian: apt-get install chromium)"; return 1; }
+  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
+}
+
 check format ruff format --check .
 check lint ruff check .
 check types mypy
 check layers lint-imports
 check redis redis
 check postgres postgres
+check chromium chromium
+check nginx nginx
 check parallel tests -n 2 -m "not serial and not nightly" "$@"
 check serial tests -m "serial and not nightly" "$@"
 

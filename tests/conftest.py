@@ -31,6 +31,10 @@ for _name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PRO
     os.environ.pop(_name, None)  # the official clients would take them for their own
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", action="store_true", help="write the pictures of docs/dashboard.md")
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """The mock providers, in a thread of their own: one for the whole run, so that tests stay quick."""

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-READY_S = 20.0
+READY_S = 60.0  # as long as the supervisor itself waits: the machine may do other things
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -127,7 +127,9 @@ def until(true: Callable[[], bool], within_s: float) -> float:
 class Serving:
     """Run `pointsman serve` until `stop`. Raises AssertionError, with its output, when it does not get ready."""
 
-    def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None, ports: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, env: dict[str, str] | None = None, ports: bool = True, again: bool = True
+    ) -> None:
         self.data = folder / "data"
         self.log = folder / "serve.log"
         options = (*(("--port", "0", "--admin-port", "0") if ports else ()), "--data", str(self.data))
@@ -141,19 +143,23 @@ class Serving:
                 cwd=folder,
             )
         try:
-            self.host, self.port, self.admin_port = self._places()
+            (self.host, self.port), (self.admin_host, self.admin_port) = self._places()
         except BaseException:
             self.kill()
+            if again and "Address already in use" in self.said:  # a port that was free a moment ago
+                self.__init__(folder, *arguments, env=env, ports=ports, again=False)  # type: ignore[misc]
+                return
             raise
 
-    def _places(self) -> tuple[str, int, int]:
-        """Return its address and ports once it is ready. Raise AssertionError, with its output, when it does not get
+    def _places(self) -> list[tuple[str, int]]:
+        """Return where its listeners are, once it is ready. Raise AssertionError, with its output, when it does not get
         ready."""
         until_s = time.monotonic() + READY_S
-        while not (found := re.search(r"endpoint +http://([\d.]+):(\d+)/v1", self.said)) or "workers " not in self.said:
+        while "  workers " not in self.said:
             assert self.process.poll() is None and time.monotonic() < until_s, self.said
             time.sleep(0.02)
-        return found[1], int(found[2]), int(re.findall(r"status +http://127\.0\.0\.1:(\d+)/", self.said)[0])
+        found = (re.search(rf"  {name} +http://([\d.]+):(\d+)/", self.said) for name in ("endpoint", "status"))
+        return [(one[1], int(one[2])) for one in found if one]
 
     @property
     def said(self) -> str:
@@ -175,9 +181,8 @@ class Serving:
     def ask(
         self, path: str, method: str = "GET", *, admin: bool = False, timeout_s: float = 20.0, **headers: str
     ) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(
-            "127.0.0.1" if admin else self.host, self.admin_port if admin else self.port, timeout=timeout_s
-        )
+        place = (self.admin_host, self.admin_port) if admin else (self.host, self.port)
+        connection = http.client.HTTPConnection(*place, timeout=timeout_s)
         if admin and (self.data / "admin-token").exists():
             headers = {"authorization": f"Bearer {(self.data / 'admin-token').read_text().strip()}"} | headers
         try:

@@ -55,7 +55,7 @@ def test_what_is_served_is_booked_and_can_be_read(serve: Start, upstream: Upstre
     lines = command("tail", "--json", "--no-follow", "--data", router.data, cwd=tmp_path).stdout.splitlines()
     assert [json.loads(line)["client_id"] for line in lines][-1] == "rocky-1" and len(lines) == 7
 
-    status, page = router.ask("/", admin=True)
+    status, page = router.ask("/requests", admin=True)
     assert status == 200 and told["id"].encode() in page
     assert router.ask(f"/v1/decisions/{told['id']}", admin=True)[0] == 200
     status, metrics = router.ask("/metrics", admin=True)

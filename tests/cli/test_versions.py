@@ -196,7 +196,7 @@ def test_s07_whatever_the_secret_is_it_does_not_stay(secret: str) -> None:
 def test_every_setting_of_a_secret_kind_is_known() -> None:
     schema = json_schema()
     found = set()
-    for section, kind in (("providers", "Provider"), ("keys", "Key")):
+    for section, kind in (("providers", "Provider"), ("keys", "Key"), ("notify", "Notify")):
         for name, field in schema["$defs"][kind]["properties"].items():
             if "SecretFile" in json.dumps(field):
                 found.add((section, name))
@@ -205,7 +205,7 @@ def test_every_setting_of_a_secret_kind_is_known() -> None:
     everywhere = json.dumps(schema).count('"#/$defs/SecretFile"')
     assert found and all(is_secret((section, "x", name)) for section, name in found)
     assert of_server and all(is_secret(("server", name)) for name in of_server)
-    kinds = [schema["$defs"][kind] for kind in ("Provider", "Key", "Server")]
+    kinds = [schema["$defs"][kind] for kind in ("Provider", "Key", "Notify", "Server")]
     assert everywhere == json.dumps(kinds).count('"#/$defs/SecretFile"')
 
 

@@ -36,6 +36,7 @@ SECTIONS: dict[str, tuple[str | int, ...]] = {
     "degrade": ("routes", "x", "degrade", 0),
     "keys": ("keys", 0),
     "quotas": ("quotas", 0),
+    "notify": ("notify", 0),
     "limits": ("limits",),
     "server": ("server",),
     "oidc": ("server", "oidc", 0),

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -15,6 +16,8 @@ from admin_asking import ask as ask_as
 from records import admitted, attempt, feedback, policy, settled
 
 from pointsman.control.admin import Admin
+from pointsman.control.dashboard.frame import asset_path
+from pointsman.control.dashboard.site import KEEP
 from pointsman.control.door import HEADERS
 from pointsman.control.html import el, join, table
 from pointsman.control.main import checked_token, hosts_of
@@ -23,6 +26,7 @@ from pointsman.control.pump import Counts, Pump
 from pointsman.control.replay import Policies
 from pointsman.core.entry import encode_records
 from pointsman.core.policy import Policy
+from pointsman.core.pricing import Price, Rates
 from pointsman.core.secret import Secret
 from pointsman.observe.metrics import Metrics
 from pointsman.stores.journal import Journal
@@ -76,16 +80,17 @@ def app(data: Path) -> Any:
     return Admin(data, hostile(), Counts(rows=60, lag_bytes=2_000_000)).app(TOKEN, hosts_of("127.0.0.1"))
 
 
-OPEN = ("/livez", "/style.css")
+OPEN = ("/livez", "/assets/dashboard.css", "/login")
 PATHS = (
     "/",
-    "/?since=7d",
+    "/usage?since=2026-01-01",
     f"/requests/{admitted(59).id}",
     "/v1/usage?since=4w",
     "/v1/config",
     "/metrics",
     "/livez",
-    "/style.css",
+    "/assets/dashboard.css",
+    "/login",
     "/no",
 )
 
@@ -94,44 +99,105 @@ PATHS = (
 def test_s15_every_answer_has_the_security_headers(app: Any, path: str) -> None:
     answer = ask(app, path)
     assert answer.status == (404 if path == "/no" else 200)
-    assert HEADERS.items() <= answer.headers.items()
-    assert "script-src" not in answer.headers["content-security-policy"]
+    kept = {"cache-control": KEEP} if path.startswith("/assets/") else {}
+    assert (HEADERS | kept).items() <= answer.headers.items()
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'none'" and policy["script-src"] == policy["style-src"] == "'self'"
+    assert set(" ".join(policy.values()).split()) == {"'none'", "'self'", "data:"}
+
+
+EVIL_IN_PATH = quote(EVIL, safe="")
 
 
 @pytest.mark.parametrize(
-    "path", ["/?since=2026-01-01", f"/requests/{admitted(59).id}", "/requests/%3Cscript%3E", "/?since=<script>"]
+    "path",
+    [
+        "/",
+        "/live",
+        "/requests",
+        f"/requests?q={EVIL_IN_PATH}&key={EVIL_IN_PATH}&outcome={EVIL_IN_PATH}",
+        "/requests?since=<script>",
+        f"/requests/{admitted(59).id}",
+        "/requests/%3Cscript%3E",
+        "/usage?by=key&then=model&since=2026-01-01",
+        f"/usage?key={EVIL_IN_PATH}&since=2026-01-01",
+        "/config",
+        "/config?a=../../etc/passwd&b=<script>",
+        "/keys?after=<script>",
+        f"/login?next={EVIL_IN_PATH}",
+        "/<script>",
+    ],
 )
 def test_s15_what_strangers_wrote_is_text(app: Any, path: str) -> None:
-    page = ask(app, path).text
-    assert "<script" not in page and "<img" not in page and "\x1b" not in page
-    assert set(re.findall(r'(?:href|src)="([^"]*)"', page)) <= {"/style.css", "/"} | {
-        link for link in re.findall(r'href="([^"]*)"', page) if re.fullmatch(r"/requests/req_\w+|/\?since=\w+", link)
-    }
+    page = ask(app, path, accept="text/html").text
+    assert ("<img" not in page and "\x1b" not in page and "<html" in page) or path == "/live"
+    assert re.findall(r"<script[^>]*>", page) in ([], [f'<script src="{asset_path("dashboard.js")}">'])
+    assert not re.search(r"<[^>]* (style|on\w+)=\"", page)
+    assert all(
+        link.startswith(("/", "#")) and "//" not in link for link in re.findall(r'(?:href|src|action)="([^"]*)"', page)
+    )
 
 
-def test_the_status_page_shows_what_there_is(app: Any) -> None:
-    page = ask(app, "/?since=2026-01-01").text
-    assert page.count("/requests/req_") == 50  # no more than that
-    assert "mean of 2" in page and "mean of" not in ask(app, "/?since=1s").text
+def test_the_live_page_shows_what_there_is(app: Any) -> None:
+    page = ask(app, "/").text
     for expected in (
         "drafts",
         "weighted",
         "lab · large-1",
-        "open",
-        "1 worker",
-        "200 ms",
+        "Nothing was alerted",
         "bytes behind",
         'http-equiv="refresh"',
     ):
         assert expected in page, expected
 
 
+def test_the_list_of_requests_goes_back_page_by_page(app: Any) -> None:
+    page = ask(app, "/requests").text
+    assert page.count('href="/requests/req_') == 50
+    (older,) = re.findall(r'href="(/requests\?before=\d+)"', page)
+    rest = ask(app, older).text
+    assert rest.count('href="/requests/req_') == 10 and 'rel="next"' not in rest
+    assert not set(re.findall(r"/requests/(req_\w+)", page)) & set(re.findall(r"/requests/(req_\w+)", rest))
+
+
+def test_a_list_is_of_what_was_looked_for(app: Any) -> None:
+    def count(query: str) -> int:
+        return ask(app, f"/requests?{query}").text.count('href="/requests/req_')
+
+    assert count("deployment=large&outcome=ok") == 50 and count("deployment=mini") == 0
+    assert count("q=alert(1)+LARGE") == 50 and count("q=alert(1)+nothing") == 0
+    assert count("outcome=failed") == 0 and count("since=1s") == 0
+    assert "None is like that" in ask(app, "/requests?key=nobody").text
+    assert ask(app, f"/requests?q={admitted(59).id}").headers["location"] == f"/requests/{admitted(59).id}"
+
+
 def test_the_page_of_a_request_explains_it(app: Any) -> None:
     page = ask(app, f"/requests/{admitted(59).id}").text
-    for expected in ("weighted chose large", "0.700", "server_error", "━", "$0.00024 (measured, price p1)"):
+    for expected in ("weighted chose large", "0.700", "server error", "<rect", "$0.00024 (measured, price p1)"):
         assert expected in page, expected
     assert "Feedback" in page and "0.25 up" in page and "correction: &lt;script&gt;" in page
     assert "Feedback" not in ask(app, f"/requests/{admitted(57).id}").text
+
+
+def test_the_story_tells_what_each_class_of_tokens_cost_where_that_adds_up(data: Path) -> None:
+    made = policy()
+    rates = Rates(input=100_000_000, output=1_000_000_000, cache_read=25_000_000)
+    deployments = [
+        msgspec.structs.replace(one, price=Price(rates=rates, version="p1", source="c")) for one in made.deployments
+    ]
+    same = msgspec.structs.replace(made, deployments=tuple(deployments))  # 600 + 400 cached in, 50 out: 120 000 nano
+    told = {name: ask(Admin(data, one, Counts()).app(TOKEN, None), f"/requests/{admitted(3).id}").text
+            for name, one in (("same", same), ("other", made))}  # fmt: skip
+    assert "$0.00006" in told["same"] and "$0.00005" in told["same"] and "only the sum" not in told["same"]
+    assert "only the sum" in told["other"] and "$0.00012" in told["other"]
+
+
+def test_usage_is_summed_and_goes_further_in(app: Any) -> None:
+    page = ask(app, "/usage?by=key&since=2026-01-01").text
+    assert "measured" in page and ">60<" in page
+    csv = ask(app, "/usage.csv?by=route&since=2026-01-01").text.splitlines()
+    assert csv[0].startswith("route,requests,errors") and csv[1].startswith("drafts,60,0") and len(csv) == 2
+    assert "No request was booked" in ask(app, "/usage?since=1h&key=none").text
 
 
 def test_usage_and_decisions_are_json(app: Any) -> None:
@@ -170,7 +236,7 @@ def test_errors_say_what_is_wrong(app: Any, path: str, status: int) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_s06_what_only_shows_takes_no_other_method(app: Any, method: str) -> None:
-    assert all(ask(app, path, method).status in (404, 405) for path in PATHS)
+    assert all(ask(app, path, method).status in (404, 405) for path in PATHS if path != "/login")
 
 
 def reloading(data: Path, **outcome: Any) -> Any:
@@ -190,7 +256,7 @@ def test_a_reload_tells_what_came_of_it(data: Path) -> None:
     assert failed.status == 409 and failed.json["error"]["code"] == "config_not_changed"
     assert ask(bad, "/v1/config").json["last"]["error"] == EVIL
     page = ask(bad, "/").text
-    assert "Config not changed at 1970-01-01" in page and "<script" not in page
+    assert "Config not changed at <time" in page and "1970-01-01" in page and "<script>" not in page
     assert "pointsman_config_last_reload_successful 0\n" in ask(bad, "/metrics").text
 
 
@@ -209,7 +275,9 @@ def test_s06_a_web_page_cannot_ask_for_a_reload(data: Path, header: str) -> None
 
 def test_f83_without_a_ledger_the_page_still_comes(tmp_path: Path) -> None:
     app = Admin(tmp_path, policy(), Counts()).app(TOKEN, hosts_of("127.0.0.1"))
-    assert "not there yet" in ask(app, "/").text
+    assert ask(app, "/").status == 200
+    for path in ("/requests", "/usage"):
+        assert ask(app, path).status == 503 and "not there yet" in ask(app, path).text
     assert ask(app, "/v1/usage").status == 503
     assert ask(app, "/metrics").status == 200
 
@@ -298,4 +366,4 @@ def test_elements_escape_their_children_and_attributes() -> None:
         '<p title="&quot;&lt;" class="x">&lt;b&gt;<b>&amp;</b>3</p>'
     )
     assert join("<", el("br")) == "&lt;<br>"
-    assert table(("a", ">b"), [], "no <rows>") == '<p class="quiet">no &lt;rows&gt;</p>'
+    assert table(("a", ">b"), [], "no <rows>") == '<p class="empty">no &lt;rows&gt;</p>'

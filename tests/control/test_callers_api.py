@@ -89,7 +89,7 @@ def test_s03_every_endpoint_for_everybody(app: Any, admin: Admin, data: Path) ->
         "bound admin": tenant.admin,
         "token": TOKEN,
     }
-    rows = admin.endpoints()
+    rows = [row for row in admin.endpoints() if not row.form]  # test_dashboard has those that take a session
     assert len(rows) > 30
     for row in rows:
         path = row.path.replace("{id}", f"key_{HERE}")

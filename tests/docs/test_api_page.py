@@ -98,7 +98,12 @@ def sent(router: Router, lab: Lab, start_router: Callable[..., Router]) -> set[s
         small_config(lab, {"a": deployment("openai", "m")}, {"r": {"candidates": ["a"]}}, quotas=quotas)
     )
     answers += [ask(counted, "a") for _ in range(2)]
-    assert [answer.status for answer in answers] == [200, 200, 400, 404, 200, 200, 401, 405, 200, 503, *[200] * 5]
+    cache = {"ttl": "1h", "semantic": {}}
+    kept = start_router(
+        small_config(lab, {"a": deployment("openai", "m")}, {"r": {"candidates": ["a"], "cache": cache}})
+    )
+    answers += [ask(kept, "r", text=text) for text in ("Where is my order?", "where is my order")]
+    assert [answer.status for answer in answers] == [200, 200, 400, 404, 200, 200, 401, 405, 200, 503, *[200] * 7]
     return {name for answer in answers for name in answer.headers}
 
 

@@ -62,7 +62,7 @@ def ask_as(router: Router, key: str, model: str = "m", **more: Any) -> Response:
 
 def stands(router: Router, counter: str) -> tuple[int, int]:
     """Return what `pointsman limits` reads as used and held of a counter; -1 when it does not know it."""
-    from pointsman.cli.limits import readings
+    from pointsman.control.measures import readings
 
     found = [(row.used, row.held) for row in readings(router.data) if row.counter == counter]
     return found[0] if found else (-1, -1)

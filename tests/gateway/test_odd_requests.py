@@ -109,6 +109,7 @@ def test_f68_a_member_of_any_shape_gives_an_answer_or_a_clear_refusal(router: Ro
             wire = Wire(router.port)
     wire.close()
     assert statuses[200] > 20 and statuses[400] > 20
-    assert router.alive and router.errors() == ""
+    assert router.alive
+    router.check_quiet()
     assert ask(router, model).status == 200
     router.check_books()

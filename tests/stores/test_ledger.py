@@ -10,7 +10,7 @@ from records import AT_MS, HOLD_NANO, admitted, attempt, decided, decision, feed
 from pointsman.core.entry import FORMAT, Admitted, Hit, Settled
 from pointsman.core.pricing import Price, Rates, nano_of
 from pointsman.core.usage import NO_USAGE, Usage
-from pointsman.stores import ledger_postgres, ledger_schema
+from pointsman.stores import ledger_browsing, ledger_postgres, ledger_schema
 from pointsman.stores.ledger import (
     ATTEMPT_COLUMNS,
     GROUPS,
@@ -274,6 +274,7 @@ def test_f91_a_ledger_of_the_version_before_the_cache_is_brought_up_to_date(
     row = dict(zip(REQUEST_COLUMNS, batch((admitted(), settled())).requests[0], strict=True))
     with migrations(monkeypatch, MIGRATIONS[:3]), monkeypatch.context() as patch:
         patch.setattr(ledger_schema, "INSERT_REQUEST", ledger_schema._insert("requests", tuple(old)))
+        patch.setattr(ledger_browsing, "FOLDS", ())  # there were no tables of sums either
         patch.setitem(ledger_postgres.TABLES, "requests", tuple(old))
         writer = ledger.writer()
         writer.write(Batch(requests=[tuple(row[name] for name in old)]))
@@ -364,3 +365,29 @@ def test_s04_a_reader_of_one_organisation_sees_nothing_of_another(ledger: Ledger
         assert mine.entry(id_of(0)) is not None
         assert [row["key"] for row in mine.recent(9)] == [row["key"] for row in mine.recent(9, after=0)] == ["acme/dev"]
         assert mine.of("globex").of("").recent(9)[0]["key"] == "globex/dev"  # nothing widens it
+
+
+def test_attempts_are_summed_by_day_model_and_kind_of_end(ledger: Ledger, writer: Writer) -> None:
+    broken = attempt(outcome="client_gone", usage=Usage(700, 20, source="estimated"), charge_state="estimated")
+    unreached = attempt(outcome="unreachable", status=0, usage=NO_USAGE, charge_nano=0)
+    other = attempt(provider="elsewhere")
+    day = 86_400  # seconds, and so requests of one a second
+    writer.write(
+        batch(
+            (admitted(0), settled(0)),
+            (admitted(1), settled(1, unreached, attempt())),
+            (admitted(2), settled(2, other, broken)),
+            (admitted(day, caller=("dev", "", "", "globex")), settled(day)),
+        )
+    )
+    with ledger.reader() as reader:
+        rows = reader.booked(("lab",), "2026-11-18", "2026-11-18")
+        assert [(row.outcome, row.usage_source, row.attempts, row.input_tokens) for row in rows] == [
+            ("client_gone", "estimated", 1, 700),
+            ("ok", "measured", 2, 2_000),
+        ]
+        assert (rows[1].cached_tokens, rows[1].cost_nano, rows[1].served_model) == (800, 240_000, "large-1-2026")
+        both = reader.booked(("lab", "elsewhere"), "2026-11-18", "2026-11-19")
+        assert sum(row.attempts for row in both) == 5 and {row.day for row in both} == {"2026-11-18", "2026-11-19"}
+        assert reader.booked(("a' OR 'a'='a",), "2026-11-18", "2026-11-19") == []
+        assert sum(row.attempts for row in reader.of("globex").booked(("lab",), "2026-11-18", "2026-11-19")) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +18,8 @@ def limits(
 ) -> None:
     """Show how the quotas stand: what is used, held for requests under way, and left, and when the window ends. Counters that
     nobody has asked for since the start are not listed."""
+    from pointsman.control.measures import readings
+
     rows = readings(data)
     if not rows:
         fail(f"no quota has been asked for on {data}: there are none in the config, or no request has come yet.", 2)
@@ -28,23 +29,6 @@ def limits(
         print_json([msgspec.structs.asdict(row) for row in rows])
         return
     _show(rows)
-
-
-def readings(data: Path) -> list[Reading]:
-    """Return how every counter of a data folder stands that its workers have seen."""
-    import time
-
-    import msgspec
-
-    from pointsman.core.reading import Readings, newest
-
-    parts = []
-    for path in sorted((data / "run").glob("limits-*.msgpack")):
-        try:
-            parts.append(msgspec.msgpack.decode(path.read_bytes(), type=Readings))
-        except (OSError, msgspec.MsgspecError):
-            continue  # just being replaced, or of another version
-    return newest(parts, int(time.time() * 1000))
 
 
 def _show(rows: list[Reading]) -> None:

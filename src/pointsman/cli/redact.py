@@ -10,6 +10,7 @@ from pointsman.config.problem import ConfigError, Place
 
 HIDDEN = "***"
 ADMIN_TOKEN: Place = ("server", "admin_token")
+NAMED = (("providers", "api_key"), ("keys", "key"), ("notify", "url"), ("notify", "smtp"))
 URLS: tuple[Place, ...] = tuple(("server", name) for name in ("counters", "cache", "ledger", "callers"))
 SHORT = (
     8  # a secret shorter than this may be an ordinary word elsewhere in the file, so it is replaced in its place only
@@ -20,9 +21,9 @@ _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # as YAML counts lines
 
 
 def is_secret(path: Place) -> bool:
-    """Tell whether a setting is of a secret kind: `providers.NAME.api_key`, `keys[N].key`, `server.admin_token` or the URL of
-    a store."""
-    named = len(path) == 3 and (path[0], path[2]) in (("providers", "api_key"), ("keys", "key"))
+    """Tell whether a setting is of a secret kind: `providers.NAME.api_key`, `keys[N].key`, `notify[N].url` and `smtp`,
+    `server.admin_token` or the URL of a store."""
+    named = len(path) == 3 and (path[0], path[2]) in NAMED
     return named or path in (ADMIN_TOKEN, *URLS)
 
 
@@ -65,12 +66,15 @@ def _cut(text: str, start: int, end: int) -> str:
 
 def _literal(document: Document) -> list[tuple[Place, str]]:
     data = document.data
-    providers, keys, server = data.get("providers"), data.get("keys"), data.get("server")
+    providers, keys, server, notify = (data.get(name) for name in ("providers", "keys", "server", "notify"))
     places: list[tuple[Place, Any]] = []
     if isinstance(providers, dict):
         places += [(("providers", n, "api_key"), p.get("api_key")) for n, p in providers.items() if isinstance(p, dict)]
     if isinstance(keys, list):
         places += [(("keys", n, "key"), k.get("key")) for n, k in enumerate(keys) if isinstance(k, dict)]
+    if isinstance(notify, list):
+        rows = [(n, one) for n, one in enumerate(notify) if isinstance(one, dict)]
+        places += [(("notify", n, name), one.get(name)) for n, one in rows for name in ("url", "smtp")]
     if isinstance(server, dict):
         places.append((ADMIN_TOKEN, server.get("admin_token")))
         # A URL holds a password if it has an `@`.

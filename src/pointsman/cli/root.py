@@ -9,6 +9,7 @@ import typer
 from pointsman import __version__
 from pointsman.cli.admin import admin_app
 from pointsman.cli.audit import audit
+from pointsman.cli.cache import cache
 from pointsman.cli.check import check
 from pointsman.cli.config import config_app
 from pointsman.cli.explain import explain
@@ -18,6 +19,7 @@ from pointsman.cli.limits import limits
 from pointsman.cli.mock import mock
 from pointsman.cli.models import models
 from pointsman.cli.policytest import policy_test
+from pointsman.cli.reconcile import reconcile
 from pointsman.cli.route import route
 from pointsman.cli.serve import serve
 from pointsman.cli.status import status
@@ -32,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, check, route, models, status, limits, usage, explain, tail, mock, audit):
+for command in (serve, check, route, models, status, limits, cache, usage, reconcile, explain, tail, mock, audit):
     app.command()(command)
 app.command("test")(policy_test)
 app.add_typer(keys_app, name="keys")

@@ -19,7 +19,7 @@ def serve(
         int | None, typer.Option("--port", min=0, max=65535, help="Listen on this port; 0 takes a free one.")
     ] = None,
     admin_port: Annotated[
-        int | None, typer.Option("--admin-port", min=0, max=65535, help="Port of the status page and the admin API.")
+        int | None, typer.Option("--admin-port", min=0, max=65535, help="Port of the dashboard and the admin API.")
     ] = None,
     admin_host: Annotated[
         str, typer.Option("--admin-host", help="Beyond loopback it needs a token that you chose.")

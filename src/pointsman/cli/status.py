@@ -11,8 +11,6 @@ from pointsman.cli.ledger import DATA, WIDTH, Data, fail, print_json
 if TYPE_CHECKING:
     from pointsman.core.standing import Standing, Standings
 
-STALE_S = 5.0  # a worker that has said nothing for so long is gone
-
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -20,7 +18,9 @@ def status(
 ) -> None:
     """Show how every deployment stands: breaker, failures, times. Exit code 0: all may be sent to, 1: some not, 2: no
     router is running there."""
-    parts = _parts(data)
+    from pointsman.control.measures import standings
+
+    parts = standings(data)
     if not parts:
         fail(f"no router is running on {data}. Start `pointsman serve` there, or name its folder with --data DIR.", 2)
     from pointsman.core.standing import merged
@@ -31,24 +31,6 @@ def status(
     else:
         _show(rows, parts)
     raise typer.Exit(1 if any(away for _, away in rows) else 0)
-
-
-def _parts(data: Data) -> list[Standings]:
-    import time
-
-    import msgspec
-
-    from pointsman.core.standing import Standings
-
-    found = []
-    for path in sorted((data / "run").glob("standing-*.msgpack")):
-        try:
-            part = msgspec.msgpack.decode(path.read_bytes(), type=Standings)
-        except (OSError, msgspec.MsgspecError):
-            continue  # just being replaced, or of another version
-        if time.time() - part.at_ms / 1000 < STALE_S:
-            found.append(part)
-    return found
 
 
 def _show(rows: list[tuple[Standing, int]], parts: list[Standings]) -> None:

@@ -23,7 +23,7 @@ from pointsman.cli.child import Child
 from pointsman.cli.reload import Reload
 
 WORKER, CONTROL = "pointsman.gateway.worker", "pointsman.control.main"
-CONTROL_NICE = 19  # the least share of a busy core: the ledger may be late, an answer not
+CONTROL_NICE = 12  # until it is ready; then the least share, which it takes by itself
 START_S = 60.0  # for all to get ready
 FLUSH_S = 75.0  # for the control process to book the last requests
 MOST_LISTED = 6  # names in a line of the report

@@ -13,7 +13,7 @@ from pointsman.config.demands import check_demands
 from pointsman.config.deployments import compile_deployment, wanted
 from pointsman.config.providers import compile_provider
 from pointsman.config.quotas import Known, compile_quotas
-from pointsman.config.routes import implicit_routes, warn_of_routes
+from pointsman.config.routes import check_kinds, implicit_routes, warn_of_routes
 from pointsman.config.rules import check_cycles, compile_routes
 from pointsman.config.server import compile_keys, compile_listener
 from pointsman.core.policy import Deployment, Limits, Policy, Provider, Route
@@ -35,6 +35,7 @@ def compile(build: Build, config: schema.Config, cache_dir: Path | None = None) 
     made = compile_routes(build, config, usable)
     routes = {**made.routes, **implicit}
     check_cycles(build, routes, made.spots)
+    check_kinds(build, routes, made.spots, deployments)
     check_demands(build, routes, made.spots, {one.name: one for one in deployments})
     keys = compile_keys(build, config, usable)
     quotas = compile_quotas(build, config, Known(usable, deployments, keys))

@@ -47,6 +47,7 @@ def compile_deployment(build: Build, config: schema.Config, name: str, found: ca
         ttft_ms=given.ttft_ms,
         whole_ms=given.whole_ms,
         quality=found.quality if given.quality is None else _by_category(given.quality),
+        kind=given.kind,
         concurrency=given.concurrency,
     )
 
@@ -82,7 +83,7 @@ def _facts(build: Build, name: str, given: schema.Deployment, found: catalog.Kno
             facts["sources"][short] = "config"
     facts["sources"] |= {name: "config" for name in ("price", "quality") if getattr(given, name) is not None}
     _retirement(build, name, facts["retires"])
-    if not facts["context_tokens"]:
+    if not facts["context_tokens"] and given.kind == "chat":
         build.warn(("deployments", name), "its context window is unknown.", "Write `context`.", key=True)
     return msgspec.convert(facts, ModelFacts)
 

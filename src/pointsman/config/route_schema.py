@@ -94,7 +94,7 @@ class Semantic(Section):
 
     embeddings: Text = setting('Whose vectors: "local", or a deployment of kind embeddings.', "local")
     threshold: Annotated[Number, Field(ge=0.5, le=0.99)] | None = setting(
-        "Least cosine of two questions. Default: 0.8 with local vectors, else 0.92."
+        "Least cosine of two questions. Default: 0.7 with local vectors, else 0.92."
     )
     wrong_hits: Annotated[Number, Field(ge=0.0001, le=0.2)] = setting("Share of the hits that may be wrong.", 0.01)
     check: Share = setting("Share of the hits that is asked fresh too, and compared.", 0.05)

@@ -190,11 +190,11 @@ def _cache(build: Build, given: float | route_schema.Cache | None, spot: Spot) -
 def _semantic(build: Build, given: route_schema.Semantic | None, at: Place) -> Semantic | None:
     if given is None:
         return None
-    if given.embeddings != LOCAL:
-        build.problem((*at, "embeddings"), f'"{given.embeddings}" is not known.', 'Write "local".')
+    if given.embeddings != LOCAL and given.embeddings not in build.named("deployments"):
+        build.unknown((*at, "embeddings"), "deployment", given.embeddings, {LOCAL, *build.named("deployments")})
     return Semantic(
         embeddings=given.embeddings,
-        threshold=given.threshold or (0.8 if given.embeddings == LOCAL else 0.92),
+        threshold=given.threshold or (0.7 if given.embeddings == LOCAL else 0.92),
         wrong_hits=given.wrong_hits,
         check=given.check,
         max_entries=given.max_entries,
@@ -230,7 +230,7 @@ def implicit_routes(deployments: Iterable[Deployment], taken: Container[str]) ->
     Of two deployments of one model at one provider the first in the file has `provider/model`.
     """
     routes: dict[str, Route] = {}
-    listed = list(deployments)
+    listed = [one for one in deployments if one.kind == "chat"]
     names = [(one.name, one.name) for one in listed]
     names += [(f"{one.provider}/{one.wire.model}", one.name) for one in listed]
     names += [(f"{one.provider}/{one.name}", one.name) for one in listed]
@@ -238,6 +238,23 @@ def implicit_routes(deployments: Iterable[Deployment], taken: Container[str]) ->
         if route not in taken and route not in routes and NAME.fullmatch(route):
             routes[route] = Route(name=route, candidates=(deployment,), implicit=True)
     return routes
+
+
+def check_kinds(
+    build: Build, routes: Mapping[str, Route], spots: Mapping[str, Spot], deployments: Iterable[Deployment]
+) -> None:
+    """Refuse routes that would ask a maker of vectors for an answer, or another one for a vector."""
+    kinds = {one.name: one.kind for one in deployments}
+    for route in routes.values():
+        named = {*route.candidates, *(name for rung in route.degrade for name in rung.candidates), *named_in([route])}
+        spot = spots.get(route.name)
+        for name in sorted(named):
+            if kinds.get(name) == "embeddings" and spot is not None:
+                build.problem(spot.own, f'"{name}" is of kind embeddings: it answers nothing.', key=True)
+        maker = route.cache.semantic.embeddings if route.cache and route.cache.semantic else LOCAL
+        if maker != LOCAL and kinds.get(maker) == "chat" and spot is not None:
+            at = (*spot.of("cache"), "semantic", "embeddings")
+            build.problem(at, f'"{maker}" makes no vectors.', "Write `kind: embeddings` where it is defined.")
 
 
 def warn_of_routes(
@@ -256,7 +273,7 @@ def warn_of_routes(
             build.warn(at, "continuation: no candidate says how it takes the beginning of an answer.", key=True)
     used = {name for route in written for name in route.candidates}
     used |= {name for route in written for rung in route.degrade for name in rung.candidates}
-    used |= named_in(written)
+    used |= named_in(written) | {one.cache.semantic.embeddings for one in written if one.cache and one.cache.semantic}
     used |= {routes[name].candidates[0] for name in _targets(written) if routes[name].implicit}
     for name in by_name if written else ():
         if name not in used:

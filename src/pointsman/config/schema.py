@@ -25,6 +25,7 @@ from pointsman.config.fields import (
     number_or,
     setting,
 )
+from pointsman.config.notify_schema import Notify
 from pointsman.config.oidc_schema import Issuer
 from pointsman.config.quota_schema import Quota
 from pointsman.config.route_schema import Route
@@ -102,6 +103,9 @@ class Deployment(Section):
     """One callable thing: a model at a provider. What is left out is taken from the catalog."""
 
     provider: Name = Field(description="A name under `providers`, or a known provider.")
+    kind: Literal["chat", "embeddings"] = setting(
+        "embeddings: it makes vectors for `semantic`, and is no candidate.", "chat"
+    )
     model: Text | None = setting("The provider's id of the model. Default: the deployment's name.")
     price: Price | None = setting("What it costs; replaces the catalog's price as a whole.")
     context: Tokens | None = setting("Context window in tokens, input and output together.")
@@ -203,6 +207,7 @@ class Config(Section):
     keys: Annotated[list[Key], Field(max_length=10_000)] = setting("Client keys.", [])
     quotas: Annotated[list[Quota], Field(max_length=1_000)] = setting("What callers may use: limits and budgets.", [])
     limits: Limits = setting("Bounds of the data plane.", Limits())
+    notify: Annotated[list[Notify], Field(max_length=32)] = setting("Who is told of what happens.", [])
     server: Server = setting("Where to listen.", Server())
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pointsman.config import schema
 from pointsman.config.addresses import is_loopback
 from pointsman.config.build import Build
+from pointsman.config.notify import compile_channels
 from pointsman.config.oidc import compile_issuers
 from pointsman.config.providers import CREDENTIAL_HEADERS
 from pointsman.config.shared import compile_cache, compile_counters
@@ -110,6 +111,7 @@ def compile_listener(build: Build, config: schema.Config, routes: Iterable[str])
         cache=compile_cache(build, config),
         ledger=compile_store(build, "ledger", server.ledger),
         callers=compile_store(build, "callers", server.callers),
+        channels=compile_channels(build, config.notify),
         issuers=compile_issuers(build, server.oidc, routes),
     )
 

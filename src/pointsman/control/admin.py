@@ -18,34 +18,34 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
-from pointsman import __version__
-from pointsman.control import keystore, openapi, pages
+from pointsman.control import keystore, openapi
 from pointsman.control.callers import CallersApi
+from pointsman.control.dashboard.site import Site, Sources
 from pointsman.control.door import Door, Keys
 from pointsman.control.endpoints import Endpoint, Who
 from pointsman.control.explanation import Explanation, explain
 from pointsman.control.holders import Holders
-from pointsman.control.html import STYLE
-from pointsman.control.measures import gather, scrape
+from pointsman.control.measures import scrape
 from pointsman.control.period import since_ms
 from pointsman.control.pump import Counts
+from pointsman.control.rates import Rates
 from pointsman.control.replies import HANDLERS, error_reply, json_reply
 from pointsman.control.reports import TAGGED, group_names, usage_of, usage_report
+from pointsman.control.sessions import Sessions
+from pointsman.control.similar import similar_rows
 from pointsman.core.keys import peppered
 from pointsman.core.policy import Policy
 from pointsman.stores.callers import AdminKey, CallersError
 from pointsman.stores.choose import stores_of
-from pointsman.stores.ledger import GROUPS, LedgerError, LedgerMissing, Reader, UsageQuery, UsageRow
+from pointsman.stores.ledger import GROUPS, Reader, UsageQuery
 from pointsman.stores.private import PrivateError, pepper_of
 from pointsman.stores.versions import Versions, outcome
 
 LIMIT_S = 2.0  # for one question to the ledger
-RECENT = 50  # requests on the status page
 DEFAULT_SINCE = "24h"
-NO_ROW = UsageRow((), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None)
 RELOAD_WAIT_S = 20.0  # for the outcome of a reload
 RELOAD_LOOK_S = 0.05
 MOST_VERSIONS = 50  # listed, the newest
@@ -63,24 +63,36 @@ class Admin:
         self._stores = stores_of(data, policy.listener)  # those of the start: others take a restart
         self._counts = counts
         self._ask = ask
+        self._token_of_start = ""
+        holders = Holders(self._stores, lambda: self.policy.listener.issuers)
+        self._keys = Keys(lambda: self._token() or self._token_of_start, self._admin_key, holders.who)
+        self._sessions = Sessions(time.monotonic)
+        self.rates = Rates(data)
 
     def app(self, token: str, hosts: frozenset[str] | None) -> ASGIApp:
         """Return the application behind its door. `token`: who has it may do everything, unless the config names another;
         `hosts`: the names of this machine, None when the listener is open to others."""
         endpoints = self.endpoints()
+        self._token_of_start = token
         app = Starlette(routes=[row.route() for row in endpoints], exception_handlers=HANDLERS)  # type: ignore[arg-type]
-        holders = Holders(self._stores, lambda: self.policy.listener.issuers)
-        return Door(app, endpoints, Keys(lambda: self._token() or token, self._admin_key, holders.who), hosts)
+        return Door(app, endpoints, self._keys, self._sessions, hosts)
 
     def endpoints(self) -> list[Endpoint]:
         """Return all there is to ask."""
+        callers = CallersApi(self._stores, lambda name: any(key.name == name for key in self.policy.keys))
+        sources = Sources(
+            self._data,
+            self._stores,
+            self._counts,
+            lambda: self.policy,
+            self._reader_for,
+            self._explanation,
+            self._reloaded,
+        )
         return [
             _raw("/livez", "Say that this process answers.", self.livez, access="open"),
-            _raw("/style.css", "The pages' only asset.", self.style, access="open"),
             _raw("/metrics", "The metrics of the workers and of the ledger.", self.metrics, access="local"),
             _raw("/openapi.json", "This document.", self.openapi, access="local"),
-            _raw("/", "The status page.", self.status),
-            _raw("/requests/{id}", "The page that explains one request.", self.request, bound=True),
             _raw(
                 "/v1/config", "Which version is served, the last reload, and versions before.", self.config, reply=Json
             ),
@@ -110,12 +122,27 @@ class Admin:
                 bound=True,
                 codes=("ledger_unavailable",),
             ),
-            *CallersApi(self._stores, lambda name: any(key.name == name for key in self.policy.keys)).endpoints(),
+            _raw(
+                "/v1/cache",
+                "How often answers to similar questions were wrong, by route.",
+                self.similar,
+                reply=Json,
+            ),
+            *callers.endpoints(),
+            *Site(sources, self._keys, self._sessions, self.rates, callers).endpoints(),
         ]
 
     def count_store_error(self) -> None:
         """Count a failure of the key store."""
         self._counts.store_errors += 1
+
+    def ledger_is_up(self) -> bool:
+        """Tell whether the last look at the ledger was good."""
+        return bool(self._counts.up)
+
+    def count_unsent_notice(self) -> None:
+        """Count a message that no channel took."""
+        self._counts.unsent_notices += 1
 
     def count_issuer_error(self) -> None:
         """Count a failure to have the keys of an issuer."""
@@ -140,10 +167,6 @@ class Admin:
         """Say that this process answers."""
         return PlainTextResponse("ok\n")
 
-    def style(self, request: Request) -> Response:
-        """Return the pages' only asset."""
-        return Response(STYLE, media_type="text/css")
-
     def metrics(self, request: Request) -> Response:
         """Return the metrics of the workers and of the ledger."""
         return Response(scrape(self._data, self._counts), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -156,17 +179,24 @@ class Admin:
 
     async def reload(self, request: Request) -> Response:
         """Have the config file read again, and return what came of it."""
+        found = await self._reloaded(request.scope["state"]["who"])
+        if found is None:
+            return error_reply("reload_unfinished", f"no outcome within {RELOAD_WAIT_S:.0f} s; look at /v1/config")
+        if not found["ok"]:
+            return error_reply("config_not_changed", found["error"])
+        return json_reply({"version": found["version"], "restart": found["restart"]})
+
+    async def _reloaded(self, who: Who) -> dict[str, Any] | None:
+        """Have the config file read again; return the outcome, None when there is none in time."""
         token, until_s = secrets.token_hex(8), time.monotonic() + RELOAD_WAIT_S
         self._ask(token)
         while time.monotonic() < until_s:
             found = outcome(self._data)
             if token in found.get("answers", ()):
-                await asyncio.to_thread(self._note_reload, request.scope["state"]["who"], found)
-                if not found["ok"]:
-                    return error_reply("config_not_changed", found["error"])
-                return json_reply({"version": found["version"], "restart": found["restart"]})
+                await asyncio.to_thread(self._note_reload, who, found)
+                return found
             await asyncio.sleep(RELOAD_LOOK_S)
-        return error_reply("reload_unfinished", f"no outcome within {RELOAD_WAIT_S:.0f} s; look at /v1/config")
+        return None
 
     def _note_reload(self, who: Who, found: dict[str, Any]) -> None:
         """Write who reloaded into the audit log; that it cannot be written does not undo the reload."""
@@ -181,71 +211,33 @@ class Admin:
         """Return sums by one or two columns: ?by=route,model&since=7d."""
         by = group_names(request.query_params.getlist("by") or ["route"])
         start_ms = _since(request.query_params.get("since", DEFAULT_SINCE))
-        with self._reader_for(request) as reader:
+        with self._reader_for(request.scope["state"]["who"]) as reader:
             return json_reply(usage_report(usage_of(reader, UsageQuery(by=by, since_ms=start_ms))))
+
+    def similar(self, request: Request) -> Response:
+        """Return how often answers to similar questions were wrong, by route."""
+        return json_reply({"routes": similar_rows(self._data)})
 
     def decision(self, request: Request) -> Response:
         """Return why a request went where it went."""
         return json_reply(self._explanation(request))
 
-    def request(self, request: Request) -> Response:
-        """Return the page that explains one request."""
-        return HTMLResponse(pages.explain_page(self._explanation(request)))
-
-    def status(self, request: Request) -> Response:
-        """Return the status page; what the ledger cannot answer in time is left out and said."""
-        since = request.query_params.get("since", DEFAULT_SINCE)
-        start_ms = _since(since)
-        total, trouble = NO_ROW, ""
-        routes: list[UsageRow] = []
-        deployments: list[UsageRow] = []
-        recent: list[dict[str, Any]] = []
-        try:
-            with self._reader() as reader:
-                recent = reader.recent(RECENT)
-                routes, total = reader.usage(UsageQuery(by=("route",), since_ms=start_ms))
-                deployments, _ = reader.usage(UsageQuery(by=("deployment",), since_ms=start_ms))
-        except LedgerMissing:
-            trouble = "The ledger is not there yet."
-        except LedgerError as error:
-            trouble = f"{error}. Try a shorter period."
-        metrics, workers = gather(self._data)
-        shown = pages.Status(
-            version=__version__,
-            policy=self.policy,
-            reload=outcome(self._data),
-            since=since,
-            workers=workers,
-            active=metrics.active,
-            lag_bytes=self._counts.lag_bytes,
-            breakers=metrics.breakers,
-            total=total,
-            routes={row.group[0]: row for row in routes},
-            deployments={row.group[0]: row for row in deployments},
-            recent=recent[::-1],
-            trouble=trouble,
-        )
-        return HTMLResponse(pages.status_page(shown))
-
     def _explanation(self, request: Request) -> Explanation:
         text = request.path_params["id"]
-        with self._reader_for(request) as reader:
+        with self._reader_for(request.scope["state"]["who"]) as reader:
             found = reader.find(text)
             entry = reader.entry(found[0]) if len(found) == 1 else None
         if entry is None:
             raise HTTPException(404, "several requests have this id" if found else "no request of this id is booked")
         return explain(entry)
 
-    def _reader_for(self, request: Request) -> Reader:
+    def _reader_for(self, who: Who) -> Reader:
         """Return a reader of what who asks may see (S4). Raise CallersError when nobody can tell which organisation that is."""
-        who, name = request.scope["state"]["who"], ""
+        name = ""
         if who.organisation:
             with keystore.acting(self._stores, who.name, who.organisation) as acting:
                 name = acting.group("organisation", who.organisation).name
-        return self._reader().of(name)
-
-    def _reader(self) -> Reader:
-        return self._stores.reader(LIMIT_S)
+        return self._stores.reader(LIMIT_S).of(name)
 
 
 Json = dict[str, Any]

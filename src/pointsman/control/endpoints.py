@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
@@ -20,6 +21,8 @@ from pointsman.stores.callers import MOST_LISTED, Page, Role
 # open: whoever reaches the listener; local: on a loopback listener whoever is on this machine, else a viewer.
 Access = Literal["open", "local", "viewer", "admin"]
 MOST_BODY_BYTES = 64 * 1024
+MOST_FIELDS = 64  # of a form
+Form = dict[str, str]
 ID = re.compile(r"[a-z]{1,8}_[0-9a-f]{24}")
 MOST_CURSOR = (1 << 63) - 1
 
@@ -45,9 +48,10 @@ class Call(msgspec.Struct, frozen=True):
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Hold one row of the table. `handler` takes a Call and returns a `reply`; where it is `raw` it takes a Request and
-    returns the answer itself. Without a `reply` it is no part of the API. `bound`: it answers to admin keys of one
-    organisation too; `filters`: query parameters that are ids; `texts`: of a raw one, other query parameters and
-    their JSON Schemas."""
+    returns the answer itself. Without a `reply` it is no part of the API. `page`: a browser asks for it, and a session opens
+    it; `form`: sent by a page of a session, naming its `csrf`; the handler takes Request and Form. `bound`: it answers to
+    admin keys of one organisation too; `filters`: query parameters that are ids; `texts`: of a raw one, other query
+    parameters and their JSON Schemas."""
 
     method: str
     path: str
@@ -62,11 +66,14 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     filters: tuple[str, ...] = ()
     texts: Mapping[str, Any] = {}
     raw: bool = False
+    page: bool = False
+    form: bool = False
     codes: tuple[str, ...] = ()  # errors of its own
 
     def route(self) -> Route:
-        answer = self._checked if self.raw else self._served
-        return Route(self.path, self.handler if self.reply is None else answer, methods=[self.method])
+        answer = self._formed if self.form else self._checked if self.raw else self._served
+        plain = self.reply is None and not self.form
+        return Route(self.path, self.handler if plain else answer, methods=[self.method])
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -77,6 +84,15 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         if inspect.iscoroutinefunction(self.handler):
             return await self.handler(request)  # type: ignore[no-any-return]
         return await run_in_threadpool(self.handler, request)
+
+    async def _formed(self, request: Request) -> Response:
+        form = await _form(request)
+        session = request.scope["state"].get("session")
+        if session is not None and not session.allows(form.pop("csrf", "")):
+            raise Refusal("forbidden_origin", "this form is not of a page of this session: load the page again")
+        if inspect.iscoroutinefunction(self.handler):
+            return await self.handler(request, form)  # type: ignore[no-any-return]
+        return await run_in_threadpool(self.handler, request, form)
 
     async def _served(self, request: Request) -> Response:
         body = await _body(request, self.body) if self.body is not None else None
@@ -92,15 +108,30 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return Response(status_code=204) if self.status == 204 else json_reply(found, self.status)
 
 
-async def _body(request: Request, kind: Any) -> Any:
-    """Return the body as a struct. Raise Refusal when it is too large or not what is asked for."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refusal("not_json", "send the body with content-type: application/json")
+async def _bytes(request: Request) -> bytes:
     data = b""
     async for piece in request.stream():
         data += piece
         if len(data) > MOST_BODY_BYTES:
             raise Refusal("body_too_large", f"the body has more than {MOST_BODY_BYTES} bytes")
+    return data
+
+
+async def _form(request: Request) -> Form:
+    """Return the members of a form; of one that is given twice the last."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+        raise Refusal("invalid_request", "this path takes a form")
+    try:
+        return dict(parse_qsl((await _bytes(request)).decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS))
+    except ValueError:
+        raise Refusal("invalid_request", "this is no form of ours") from None
+
+
+async def _body(request: Request, kind: Any) -> Any:
+    """Return the body as a struct. Raise Refusal when it is too large or not what is asked for."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Refusal("not_json", "send the body with content-type: application/json")
+    data = await _bytes(request)
     try:
         return msgspec.json.decode(data or b"null", type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

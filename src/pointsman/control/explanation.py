@@ -45,6 +45,9 @@ def explain(entry: Entry) -> Explanation:
 def _why(decision: Decision | None, row: dict[str, Any], attempts: list[dict[str, Any]]) -> list[str]:
     said = sentences(decision) if decision is not None else [f"The decision is not readable; reason: {row['reason']}."]
     for before, after in pairwise(attempts):
+        if before["outcome"] == "ok":  # nothing follows an answer
+            said.append(f"{before['deployment']} gave the vector of the question.")
+            continue
         again = "tried again" if after["deployment"] == before["deployment"] else f"went on to {after['deployment']}"
         said.append(f"{before['deployment']} ended with {before['outcome']}, so the router {again}.")
     if row["recovered"]:

@@ -31,13 +31,16 @@ from pointsman.control.admin import Admin
 from pointsman.control.audited import Audited
 from pointsman.control.issuers import Issuers
 from pointsman.control.keeper import LOOK_S, Keeper
+from pointsman.control.notices import Notices, NoticesThread
 from pointsman.control.pump import Pump
+from pointsman.control.rates import Rates
 from pointsman.control.replay import OWED, Policies
 from pointsman.core.policy import Policy
 from pointsman.stores.choose import Stores, stores_of
 from pointsman.stores.ledger import LedgerError
 from pointsman.stores.private import TOKEN_VARIABLE, PrivateError, admin_token_of
 
+NICE = 19  # the least share of a busy core: the ledger may be late, an answer not
 POLL_S = 0.2  # how soon the pump looks again when it has caught up: each look costs a transaction, however few the rows
 IDLE_S = 0.5  # how rarely it looks when there is none
 AWAY_S = 5.0  # how rarely while the ledger cannot be reached
@@ -192,6 +195,7 @@ async def serve(admin: Admin, app: ASGIApp, listener: socket.socket, pump: PumpT
         lifespan="off",
         ws="none",
         server_header=False,
+        proxy_headers=False,  # an address that anybody may write into a header is none to count tries by (S2)
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=2,
     )
@@ -201,8 +205,10 @@ async def serve(admin: Admin, app: ASGIApp, listener: socket.socket, pump: PumpT
     audited = Audited(stores, lambda: admin.policy, admin.count_store_error)
     if stores.shares_callers:  # until it is published workers let nobody in
         await asyncio.to_thread(keeper.step)
-    keeping = asyncio.create_task(_keep_callers(keeper, audited, ending))
+    keeping = asyncio.create_task(_keep_callers(keeper, audited, admin.rates, ending))
+    os.setpriority(os.PRIO_PROCESS, 0, NICE)  # of this thread, and of those that it starts from here on
     IssuersThread(Issuers(stores.data, lambda: admin.policy, admin.count_issuer_error)).start()
+    NoticesThread(Notices(stores.data, lambda: admin.policy, admin.ledger_is_up, admin.count_unsent_notice)).start()
     pump.start()
     tell("ready")
     while not ending.is_set() and pump.is_alive():
@@ -217,11 +223,12 @@ async def serve(admin: Admin, app: ASGIApp, listener: socket.socket, pump: PumpT
     await asyncio.to_thread(pump.join)
 
 
-async def _keep_callers(keeper: Keeper, audited: Audited, ending: asyncio.Event) -> None:
-    """Look after the key store to the end."""
+async def _keep_callers(keeper: Keeper, audited: Audited, rates: Rates, ending: asyncio.Event) -> None:
+    """Look after the key store, and at what the workers do, to the end."""
     while not ending.is_set():
         await asyncio.to_thread(keeper.step)
         await asyncio.to_thread(audited.step)
+        await asyncio.to_thread(rates.look)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ending.wait(), LOOK_S)
     await asyncio.to_thread(keeper.close)

@@ -47,6 +47,7 @@ class Counts(msgspec.Struct):
     open_requests: int = 0  # admitted, not yet ended
     store_errors: int = 0  # of the key store, counted by the Keeper
     issuer_errors: int = 0  # of having the keys of issuers
+    unsent_notices: int = 0  # messages that a channel did not take
 
 
 class Open(msgspec.Struct, frozen=True, gc=False):

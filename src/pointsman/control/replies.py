@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from pointsman.control import pages
+from pointsman.control.dashboard.frame import message_page, shell_of
 from pointsman.stores.callers import CallersError, InTheWay, NotThere, Unavailable, Unfit
 from pointsman.stores.ledger import LedgerError
 from pointsman.stores.private import PrivateError
@@ -67,24 +67,41 @@ def error_reply(code: str, message: str, param: str | None = None) -> Response:
     return json_reply(ErrorReply(ErrorBody(message, "admin_error", code, param)), CODES[code])
 
 
-def _told(request: Request, code: str, message: str, param: str | None = None) -> Response:
-    if request.url.path == "/" or request.url.path.startswith("/requests/"):
-        return HTMLResponse(pages.message_page(str(CODES[code]), message), CODES[code])
+def wants_page(request: Request) -> bool:
+    """Tell whether a browser asks for a page, not a program for data."""
+    return not request.url.path.startswith("/v1/") and "text/html" in request.headers.get("accept", "")
+
+
+def told(request: Request, code: str, message: str, param: str | None = None) -> Response:
+    """Return the answer of an error: a page for browsers, else JSON."""
+    if wants_page(request):
+        return HTMLResponse(message_page(shell_of(request), TITLES.get(code, "Error"), message), CODES[code])
     return error_reply(code, message, param)
 
 
+TITLES = {
+    "not_found": "Not found",
+    "unauthorized": "Not logged in",
+    "forbidden_role": "Not allowed",
+    "forbidden_origin": "Not taken",
+    "too_many_tries": "Wait",
+    "ledger_unavailable": "The ledger does not answer",
+    "callers_unavailable": "The key store cannot be used",
+}
+
+
 def _http_error(request: Request, error: HTTPException) -> Response:
-    reply = _told(request, "not_found" if error.status_code == 404 else "http_error", error.detail)
+    reply = told(request, "not_found" if error.status_code == 404 else "http_error", error.detail)
     reply.headers.update(error.headers or {})
     return reply
 
 
 def _refusal(request: Request, error: Refusal) -> Response:
-    return _told(request, error.code, str(error), error.param)
+    return told(request, error.code, str(error), error.param)
 
 
 def _callers_error(request: Request, error: CallersError) -> Response:
-    return _told(request, _OF_CALLERS[type(error)], str(error), getattr(error, "param", None))
+    return told(request, _OF_CALLERS[type(error)], str(error), getattr(error, "param", None))
 
 
 _OF_CALLERS: dict[type[CallersError], str] = {
@@ -96,19 +113,19 @@ _OF_CALLERS: dict[type[CallersError], str] = {
 
 
 def _ledger_error(request: Request, error: LedgerError) -> Response:
-    return _told(request, "ledger_unavailable", str(error))
+    return told(request, "ledger_unavailable", str(error))
 
 
 def _private_error(request: Request, error: PrivateError) -> Response:
-    return _told(request, "callers_unavailable", str(error))
+    return told(request, "callers_unavailable", str(error))
 
 
 def _value_error(request: Request, error: ValueError) -> Response:
-    return _told(request, "invalid_request", str(error))
+    return told(request, "invalid_request", str(error))
 
 
 def _internal_error(request: Request, error: Exception) -> Response:
-    return _told(request, "internal_error", "this is a fault of pointsman; what it said stands on its standard error")
+    return told(request, "internal_error", "this is a fault of pointsman; what it said stands on its standard error")
 
 
 HANDLERS = {

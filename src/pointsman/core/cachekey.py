@@ -32,6 +32,7 @@ class Caching(msgspec.Struct, frozen=True):
     settings: Cache
     mark: bytes
     label: str
+    space: str = ""  # of vectors: those of another one say nothing here
 
 
 class CacheKey(NamedTuple):
@@ -62,7 +63,10 @@ def caching_of(policy: Policy, route: Route) -> Caching | None:
     edits = (sorted(route.params.items()), route.prompt_prefix, route.max_output_tokens)
     decides = (FORMAT, route.hidden, route.name, called, route.strategy, route.weights, route.objective, *edits)
     mark = blake2b(msgspec.msgpack.encode(decides), digest_size=16).digest()
-    return Caching(route.cache, mark, route.hidden or route.name)
+    semantic = route.cache.semantic
+    maker = None if semantic is None else deployments.get(semantic.embeddings)
+    space = "" if maker is None else f"{policy.providers[maker.provider].base_url} {maker.wire.model}"
+    return Caching(route.cache, mark, route.hidden or route.name, space)
 
 
 def key_of(caching: Caching, who: tuple[str, str, str, str], body: bytes, beta: bytes | None = None) -> CacheKey | None:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from pointsman.core.issuer import Issuer
+from pointsman.core.notice import Channel
 from pointsman.core.pricing import Price
 from pointsman.core.priority import NORMAL
 from pointsman.core.quotas import Quota
@@ -77,6 +78,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     ttft_ms: int | None = None  # how long to wait for first content; None = the limits' default
     whole_ms: int | None = None  # the same for an answer in one piece
     quality: dict[str, float] = {}  # task category (core.request.CATEGORIES) or "default" -> 0..1; empty: unknown
+    kind: Literal["chat", "embeddings"] = "chat"  # embeddings: it makes vectors of texts, and answers nothing
     concurrency: int | Literal["auto"] | None = (
         None  # most attempts at a time; auto: found by core.gradient; None: no bound
     )
@@ -296,6 +298,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     callers: Secret = OWN_FILE  # where the key store is
     insecure_open: bool = False  # no keys configured: loopback callers are let in as caller `local`
     admin_token: Secret | None = None  # None: that of the environment or the data folder
+    channels: tuple[Channel, ...] = ()  # that are told what happens
     issuers: tuple[Issuer, ...] = ()  # whose tokens are taken beside keys
 
 

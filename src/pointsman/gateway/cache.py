@@ -5,6 +5,8 @@ What is kept, for whom and for how long: docs/caching.md. Who waits for whom: `f
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -13,12 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from msgspec.structs import replace
 
 from pointsman.core.cachekey import CacheKey, Caching, ambiguous, key_of
+from pointsman.core.entry import AttemptRow
 from pointsman.core.policy import Key
 from pointsman.dialects.forms import Form, remade
 from pointsman.dialects.relay_reply import read_reply
 from pointsman.dialects.relay_request import Head, RouterOptions
 from pointsman.gateway.answers import Refused
 from pointsman.gateway.checks import Check
+from pointsman.gateway.embedding import Embedder, Embedding
 from pointsman.gateway.flights import NOT_CACHED, Flight, Flights
 from pointsman.gateway.kept import MOST_ANSWER_BYTES
 from pointsman.gateway.replay import give
@@ -63,6 +67,8 @@ class Part:
     asked: Asked | None = None  # its question, where similar ones are compared
     similarity = 0.0  # of the question whose answer is given, and what that is kept under
     entry = ""
+    embedding: Embedding | None = None  # under way, of its question
+    aside: tuple[AttemptRow, ...] = ()  # what that used
     given: Answer | None = None  # what was given to the question that it asks fresh
 
     def __init__(self, caching: Caching, key: CacheKey, form: Form, wish: Wish) -> None:
@@ -73,6 +79,10 @@ class Part:
     def records(self) -> bool:
         """Tell whether the answer is to be kept."""
         return self.result in ("miss", "refresh", "check")
+
+    def all_rows(self, rows: Sequence[AttemptRow]) -> tuple[AttemptRow, ...]:
+        """Return the rows of a request with those that are no attempts to answer it, in front."""
+        return (*self.aside, *rows)
 
     @property
     def paced(self) -> bool:
@@ -89,6 +99,8 @@ class Cache:
         self.shared = None if url == "file:" else _shared(url)  # in place of the files, between many machines
         claims = Claims(data / "run" / "flights")
         self._flights = Flights(claims, clock, self._find, _in_form, (self.shared, self._take_in))
+        self._flights.first = self._embeds
+        self._embedder = Embedder()
         self.semantics = Semantics(data, clock, metrics, self._named, Random())
 
     # --- before a request is admitted
@@ -163,12 +175,32 @@ class Cache:
         exchange.cache, part.position = part, position
         if part.answer is not None:
             give(exchange, part, part.answer, self._clock.wall_ms())
-            if part.result == "semantic":
-                self.semantics.given(exchange, part, part.answer)
             return True
         if part.result != "miss" or (position < 0 and self.shared is None):
             return False
-        return self._flights.takes(part, exchange)
+        return self._flights.takes(part, exchange) or self._embeds(part, exchange)
+
+    def _embeds(self, part: Part, exchange: Exchange) -> bool:
+        """Tell whether a request waits for the vector of its question."""
+        asked, semantic = part.asked, part.caching.settings.semantic
+        if asked is None or asked.vector is not None or semantic is None or part.aside:
+            return False
+        return self._embedder.begin(exchange, part, semantic.embeddings, self._embedded)
+
+    def _embedded(self, exchange: Exchange, part: Part, vector: array[float] | None) -> None:
+        """Go on when the vector has come, or has not."""
+        if exchange.settled or part.asked is None:
+            return
+        part.asked.vector = vector
+        answer = self.semantics.look(part)
+        if answer is None:
+            self._flights.set_off(exchange, part)
+            return
+        part.answer = answer
+        landed = self._flights.landed(part, answer)
+        give(exchange, part, answer, self._clock.wall_ms())
+        if landed is not None:
+            landed()
 
     # --- when it has an answer, or none
     def answered(
@@ -216,6 +248,8 @@ class Cache:
     def ended(self, exchange: Exchange) -> None:
         """Note the end of an exchange: one that others wait for may have ended without an answer to give them."""
         part = exchange.cache
+        if part is not None and part.embedding is not None:
+            part.embedding.stop()
         if part is not None and part.flight is not None:
             self._flights.failed(part)
         metrics, memory = self._metrics, self.memory

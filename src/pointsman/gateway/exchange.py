@@ -199,6 +199,8 @@ class Exchange:
             hedge.won(self, attempt)
         now_ms = attempt.answered_ms = self.shell.now_ms()
         attempt.status, attempt.committed = 200, True
+        if attempt.kept is not None:
+            attempt.kept.begin()
         self.stall_ms = now_ms + self.options.idle_ms
         self.due_ms, self.progress = self.stall_ms, True
         if isinstance(attempt.pipe, Continued):
@@ -307,7 +309,8 @@ class Exchange:
         if self.account is not None:
             self.account.leave()
         if self.reservation is not None:
-            self.reservation.settle(self.rows, sent=self.booked_in or self.hit is not None)
+            rows = self.rows if self.cache is None else self.cache.all_rows(self.rows)
+            self.reservation.settle(rows, sent=self.booked_in or self.hit is not None)
         if self.held is not None:
             self.shell.live.spending.hold(self.held[0], -self.held[1])
         return True

@@ -71,6 +71,9 @@ class Flights:
         self._claims, self._clock, self._find, self._in_form = claims, clock, find, in_form
         self._shared, self._take_in = beyond
         self._flights: dict[tuple[str, str], Flight] = {}
+        self.first: Callable[[Part, Exchange], bool] = (
+            _nothing_first  # what a request does before it asks; True: it waits
+        )
 
     def takes(self, part: Part, exchange: Exchange) -> bool:
         """Have a request wait for one that is alike; False: there is none, so it is the one that asks."""
@@ -103,7 +106,7 @@ class Flights:
             return None
         self._flights.pop(flight.place, None)
         waiting, flight.waiting = flight.waiting, deque()
-        asyncio.get_running_loop().call_soon(self._share, waiting, answer)
+        asyncio.get_running_loop().call_soon(self._share, waiting, answer, part)
         return (lambda: self._release(flight)) if flight.fd >= 0 or flight.claim else None
 
     def failed(self, part: Part) -> None:
@@ -123,7 +126,7 @@ class Flights:
         wait_s = (deadline_ms - now_ms) * LONGEST_SHARE / 1000.0
         exchange.timer = asyncio.get_running_loop().call_later(wait_s, self._go_on, exchange, None)
 
-    def _share(self, waiting: deque[Exchange], answer: Answer) -> None:
+    def _share(self, waiting: deque[Exchange], answer: Answer, like: Part | None = None) -> None:
         now_ms, answer = self._clock.wall_ms(), replace(answer, pace=())  # they have waited
         made: dict[str, Answer | None] = {}
         for exchange in waiting:
@@ -138,6 +141,8 @@ class Flights:
             else:
                 _stop_waiting(exchange, part)
                 part.result, part.answer = "hit", given
+                if like is not None and like.result == "semantic":
+                    part.result, part.similarity, part.entry = like.result, like.similarity, like.entry
                 give(exchange, part, given, now_ms)
 
     def _go_on_by(self, flight: Flight, count: int) -> None:
@@ -157,11 +162,19 @@ class Flights:
         if not _asks(part):
             _goes_without(exchange, part)
             return False
-        if exchange.incoming.headers.get(RETRIES, b"0") != b"0":
-            exchange.shell.live.retried(exchange.world, exchange.options.steps[part.position].deployment)
         if flight is not None:
             part.flight = flight
             flight.under_way += 1
+        exchange.decided_ms = decided_ms
+        if not self.first(part, exchange):
+            self.set_off(exchange, part)
+        return True
+
+    def set_off(self, exchange: Exchange, part: Part) -> None:
+        """Send a request that has waited to a provider."""
+        decided_ms = exchange.decided_ms
+        if exchange.incoming.headers.get(RETRIES, b"0") != b"0":
+            exchange.shell.live.retried(exchange.world, exchange.options.steps[part.position].deployment)
         if exchange.routed is not None:
             hold(exchange, part.position)
         exchange.late = True
@@ -171,7 +184,6 @@ class Flights:
         else:
             exchange.begin(position, now_ms)
         exchange.decided_ms = decided_ms
-        return True
 
     # --- between machines
     def _ask(self, flight: Flight) -> None:
@@ -256,6 +268,10 @@ class Flights:
             self._shared.land(*flight.place, claim)
         if fd >= 0:
             self._claims.release("-".join(flight.place), fd)
+
+
+def _nothing_first(part: Part, exchange: Exchange) -> bool:
+    return False
 
 
 def _waiting(exchange: Exchange) -> Part | None:

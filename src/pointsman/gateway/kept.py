@@ -26,6 +26,11 @@ class Recording:
             self._pieces.clear()
             self._times.clear()
 
+    def begin(self) -> None:
+        """Take all there is so far for one piece: an answer begins with its first content, also when it is given again."""
+        if len(self._pieces) > 1:
+            self._pieces, self._times = [b"".join(self._pieces)], self._times[-1:]
+
     def pace(self) -> tuple[tuple[int, int], ...]:
         """Return the milliseconds since the first piece and the length of each; () without a clock."""
         return tuple((int(at - self._times[0]), len(p)) for at, p in zip(self._times, self._pieces, strict=False))

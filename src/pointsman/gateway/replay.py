@@ -31,6 +31,8 @@ def give(exchange: Exchange, part: Part, answer: Answer, wall_ms: int) -> None:
         age_ms,
         answer.cost_nano,
     )
+    if part.result == "semantic":
+        exchange.shell.cache.semantics.given(exchange, part, answer)
     now_ms = exchange.shell.now_ms()
     exchange.decided_ms = exchange.decided_ms or now_ms
     headers = hit_headers(exchange, exchange.hit, now_ms)

@@ -75,7 +75,7 @@ class Semantics:
         if found is None:
             return None
         own = semantic.embeddings == LOCAL
-        asked = Asked(*found, facts_of(found.text), words=own)
+        asked = Asked(found.frame + part.caching.space, found.text, facts_of(found.text), words=own)
         if own:
             asked.vector = local(asked.text)
         return asked

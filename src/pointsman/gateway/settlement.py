@@ -28,7 +28,7 @@ def settled_of(exchange: Exchange, outcome: Outcome, status: int, now_ms: float,
         exchange.options.label,
         outcome.kind,
         status,
-        tuple(exchange.rows),
+        tuple(exchange.rows) if exchange.cache is None else exchange.cache.all_rows(exchange.rows),
         request.received_ms - ready_ms,
         exchange.decided_ms - ready_ms,
         exchange.first_ms and exchange.first_ms - ready_ms,
@@ -60,7 +60,7 @@ def own_headers(exchange: Exchange, now_ms: float, *, whole: bool = False) -> st
     ids = exchange.request.id if "x-request-id" not in incoming.headers else _ids(exchange)
     cost = ""
     if whole:
-        rows = exchange.rows
+        rows = exchange.rows if exchange.cache is None else exchange.cache.all_rows(exchange.rows)
         nano = rows[0].charge_nano if len(rows) == 1 else total_of(rows)[0]
         cost = f"x-pointsman-cost-usd: {usd_exact(nano)}\r\n" if nano >= 0 else ""
     return f"x-request-id: {ids}\r\n{same}{cost}x-pointsman-overhead-ms: {overhead_ms:.2f}\r\n"
@@ -110,7 +110,9 @@ def hit_headers(exchange: Exchange, hit: Hit, now_ms: float) -> str:
     overhead_ms = now_ms - exchange.incoming.ready_ms - exchange.upstream_ms
     values |= {"similarity": f"{part.similarity:.4f}"} if part is not None and kind == "semantic" else {}
     values |= {"cache": kind, "degraded": "no", "reason": reason, "config": exchange.world.version}
-    values |= {"cost-usd": "0", "overhead-ms": f"{overhead_ms:.2f}"}
+    nano = 0 if part is None else total_of(part.all_rows(exchange.rows))[0]
+    values |= {"cost-usd": usd_exact(nano) if nano else "0"} if nano >= 0 else {}
+    values["overhead-ms"] = f"{overhead_ms:.2f}"
     lines = "".join(f"x-pointsman-{name}: {value}\r\n" for name, value in values.items())
     lines = lines.encode("latin-1", "replace").decode("latin-1")
     return f"x-request-id: {_ids(exchange)}\r\nage: {hit.age_ms // 1000}\r\n{lines}{left(exchange)}{why(exchange)}"

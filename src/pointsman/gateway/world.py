@@ -13,6 +13,8 @@ from pointsman.core.options import Options, options_of
 from pointsman.core.policy import Deployment, Key, Limits, Policy, Provider, Semantic
 from pointsman.core.resolve import Trail
 from pointsman.dialects.base import AUTH_STYLES, Dialect, auth_header
+from pointsman.dialects.openai.embeddings import PATH as EMBEDDINGS
+from pointsman.dialects.openai.embeddings import encode_embedding
 from pointsman.dialects.registry import DIALECTS
 from pointsman.dialects.relay_request import Head, read_head, splice, spliced_model
 from pointsman.gateway.headers import wanted_of
@@ -73,10 +75,16 @@ class Endpoint:
             return self.relay(body, read_head(body), request_id, headers)
         return self.translate(CALLER_DIALECT.decode_request(body), request_id)
 
+    def embedding(self, text: str, request_id: str) -> bytes:
+        """Return the whole HTTP request for the vector of a text."""
+        data = encode_embedding(self.deployment.wire, text)
+        return b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (self._heads[0], request_id.encode(), len(data), data)
+
     def _head(self, *, stream: bool) -> bytes:
         provider, wire = self.provider, self.deployment.wire
         url = urlsplit(provider.base_url)
-        path = url.path.rstrip("/") + (provider.path.format(model=wire.model) or self.dialect.path(wire, stream=stream))
+        end = EMBEDDINGS if self.deployment.kind == "embeddings" else self.dialect.path(wire, stream=stream)
+        path = url.path.rstrip("/") + (provider.path.format(model=wire.model) or end)
         headers = {
             "host": url.netloc,
             "user-agent": f"pointsman/{__version__}",
@@ -123,6 +131,10 @@ class World:
             name: [self._made_headers(options, p, 1) for p in range(len(options.options))]
             for name, options in self.options.items()
         }
+
+    def endpoint_of(self, name: str) -> Endpoint | None:
+        """Return the Endpoint of the deployment with this name."""
+        return next((one for one in self.endpoints if one.deployment.name == name), None)
 
     def semantic_of(self, label: str) -> Semantic | None:
         """Return how the route with this label compares questions; None when it does not."""

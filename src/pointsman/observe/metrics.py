@@ -105,7 +105,7 @@ class Metrics(msgspec.Struct):
         requests, attempts, overhead = self.requests, self.attempts, self.overhead
         for s in noted:
             route, rows = s.route, s.attempts
-            key = f"{route}\x1f{rows[-1].deployment if rows else ''}\x1f{s.outcome}"
+            key = f"{route}\x1f{rows[-1].deployment if rows and s.hit is None else ''}\x1f{s.outcome}"
             requests[key] = requests.get(key, 0) + 1
             attempts[route] = attempts.get(route, 0) + len(rows)
             for row in rows:
@@ -220,18 +220,7 @@ def render(m: Metrics, workers: int, journal_bytes: int) -> bytes:
     for key, count in sorted(m.degraded.items()):
         route, rung = key.split("\x1f")
         rows["pointsman_degraded_total"].append(f"{_labels(route=route, rung=rung)} {count}")
-    for key, count in sorted(m.cached.items()):
-        route, result = key.split("\x1f")
-        rows["pointsman_cache_requests_total"].append(f"{_labels(route=route, result=result)} {count}")
-    for route, nano in sorted(m.saved_nano.items()):
-        rows["pointsman_cache_saved_usd_total"].append(f"{_labels(route=route)} {nano / 1e9:.9f}")
-    for key, count in sorted(m.cache_checks.items()):
-        route, verdict = key.split("\x1f")
-        rows["pointsman_cache_checks_total"].append(f"{_labels(route=route, verdict=verdict)} {count}")
-    for route, (_, low, high, threshold) in sorted(m.cache_trust.items()):
-        rows["pointsman_cache_threshold"].append(f"{_labels(route=route)} {threshold:.4f}")
-        for bound, share in (("low", low), ("high", high)):
-            rows["pointsman_cache_wrong_share"].append(f"{_labels(route=route, bound=bound)} {share:.6f}")
+    _cache(rows, m)
     _counters(rows["pointsman_feedback_total"], "source", m.feedback)
     _counters(rows["pointsman_refused_total"], "code", m.refused)
     _counters(rows["pointsman_shed_total"], "priority", m.shed)
@@ -275,6 +264,22 @@ def render(m: Metrics, workers: int, journal_bytes: int) -> bytes:
     ):
         rows[f"pointsman_{name}"].append(f" {value}")
     return "".join(_family(name, rows[name]) for name in METRICS).encode()
+
+
+def _cache(rows: dict[str, list[str]], m: Metrics) -> None:
+    """Add the rows of the cache of answers."""
+    for key, count in sorted(m.cached.items()):
+        route, result = key.split("\x1f")
+        rows["pointsman_cache_requests_total"].append(f"{_labels(route=route, result=result)} {count}")
+    for route, nano in sorted(m.saved_nano.items()):
+        rows["pointsman_cache_saved_usd_total"].append(f"{_labels(route=route)} {nano / 1e9:.9f}")
+    for key, count in sorted(m.cache_checks.items()):
+        route, verdict = key.split("\x1f")
+        rows["pointsman_cache_checks_total"].append(f"{_labels(route=route, verdict=verdict)} {count}")
+    for route, (_, low, high, threshold) in sorted(m.cache_trust.items()):
+        rows["pointsman_cache_threshold"].append(f"{_labels(route=route)} {threshold:.4f}")
+        for bound, share in (("low", low), ("high", high)):
+            rows["pointsman_cache_wrong_share"].append(f"{_labels(route=route, bound=bound)} {share:.6f}")
 
 
 def _family(name: str, rows: list[str]) -> str:

@@ -1,6 +1,7 @@
 """Browsing: what people who look around ask of a ledger: lists of requests, and sums of what hours have brought.
 
-Both are quick on any number of rows: a list looks at LOOKED rows at most, sums are of the table `hours`, not of the requests.
+Both are quick on any number of rows: a list looks at LOOKED rows at most, sums are of the tables `hours` and `days`, not of the
+requests.
 """
 
 from __future__ import annotations
@@ -9,9 +10,13 @@ from typing import Any, Protocol
 
 import msgspec
 
+from pointsman.core.reconcile import Booked
+
+NO_ERROR = ("ok", "client_gone", "degraded")  # outcomes that no client saw as a failure
 LOOKED = 100_000  # rows that one question passes over at most, where no single index leads to what is asked for
 MOST_WORDS = 4
-HOUR_MS = 3_600_000
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+LATE_MS = HOUR_MS  # that a request may be booked after it came, as far as lists go
 
 # What requests are filtered by, and hours by and grouped by: columns of both.
 FIELDS = ("route", "deployment", "provider", "model", "key", "project", "team", "organisation")
@@ -41,18 +46,20 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Sums(msgspec.Struct, frozen=True):
-    """Ask for sums over whole hours, those with the highest cost first, or in order of time when it comes first. `by`: FIELDS or
-    TIMES; `where`: equal to these FIELDS."""
+    """Ask for sums over whole hours: those with the highest cost first, or the latest when a time comes first. `by`: FIELDS
+    or TIMES; `where`: equal to these FIELDS. `whole_days`: from the begin of a UTC day on, which is quicker for long times,
+    unless hours are asked for."""
 
     by: tuple[str, ...] = ()
     where: dict[str, str] = {}
     since_ms: int = 0
     most: int = 100
+    whole_days: bool = False
 
 
 class Sum(msgspec.Struct, frozen=True):
-    """Hold the sums of one group. Charges are nano-dollars; `unpriced` are requests whose charge is unknown; `saved_nano` is what
-    answers that were given again had cost. A time is given as Unix milliseconds of its begin."""
+    """Hold the sums of one group. Charges are nano-dollars; `unpriced` are requests whose charge is unknown; `saved_nano` is
+    what answers that were given again had cost. A time is given as Unix milliseconds of its begin."""
 
     group: tuple[str, ...]
     requests: int
@@ -74,6 +81,10 @@ class Browser(Protocol):
 
     def search(self, query: Search) -> Found:
         """Return one page of requests."""
+        ...
+
+    def booked(self, providers: tuple[str, ...], first_day: str, last_day: str) -> list[Booked]:
+        """Return sums of the attempts at some providers, by UTC day (both included) of their requests."""
         ...
 
     def sums(self, query: Sums) -> tuple[list[Sum], Sum]:

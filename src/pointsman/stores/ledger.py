@@ -16,6 +16,8 @@ import msgspec
 
 from pointsman.core.decide import Decision
 from pointsman.core.entry import FORMAT, Admitted, AttemptRow, Feedback, Settled, total_of
+from pointsman.stores.browsing import NO_ERROR as NO_ERROR
+from pointsman.stores.browsing import Browser
 from pointsman.stores.usage import FeedbackCounts as FeedbackCounts
 from pointsman.stores.usage import UsageQuery as UsageQuery
 from pointsman.stores.usage import UsageRow as UsageRow
@@ -24,7 +26,6 @@ Row = tuple[object, ...]
 RECOVERED = "recovered"  # the outcome of a request whose worker died before it settled
 ADMISSION_LOST = "admission lost"  # the reason of a row whose Admitted record was damaged
 MESSAGE_CHARACTERS = 500  # kept of a provider's error message
-NO_ERROR = ("ok", "client_gone", "degraded")  # outcomes that no client saw as a failure
 
 
 def _columns(text: str) -> tuple[str, ...]:
@@ -170,7 +171,7 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
-class Reader(Protocol):
+class Reader(Browser, Protocol):
     """Answer questions. Any number of readers beside the writers; every method raises LedgerError."""
 
     def __enter__(self) -> Self: ...

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from pointsman.stores import ledger_browsing
 from pointsman.stores import ledger_schema as sql
 from pointsman.stores.ledger import (
     ATTEMPT_COLUMNS,
@@ -61,7 +62,10 @@ class PostgresWriter:
         parts = (batch.requests, batch.attempts, batch.decisions, batch.feedback)
         marks = [(self._folder + segment, mark.offset, mark.skipped) for segment, mark in batch.marks.items()]
         with _told(), self._ready() as link, link.transaction(LOCK):
+            newest = link.execute(ledger_browsing.NEWEST)[0][0] if batch.requests else 0
             new = [self._insert(table, rows) if rows else 0 for table, rows in zip(TABLES, parts, strict=True)]
+            for fold in ledger_browsing.FOLDS if new[0] else ():
+                link.execute(fold, (newest,))
             if marks:
                 link.executemany(sql.REPLACE_MARK, marks)
         return new[0]

@@ -11,8 +11,11 @@ import msgspec
 
 from pointsman.core.decide import Decision
 from pointsman.core.entry import FORMAT
+from pointsman.core.reconcile import Booked
+from pointsman.stores import ledger_browsing as browsing
 from pointsman.stores import ledger_feedback
 from pointsman.stores import ledger_schema as sql
+from pointsman.stores.browsing import LATE_MS, LOOKED, Found, Search, Sum, Sums
 from pointsman.stores.ledger import Entry, FeedbackCounts, UsageQuery, UsageRow
 from pointsman.stores.sql import Values
 
@@ -54,6 +57,13 @@ class SqlReader:
         scores = self._scores(query, {tuple(row)[: len(query.by)] for row in groups})
         return [_usage_row(tuple(row), len(query.by), scores) for row in groups], _usage_row(tuple(total), 0, scores)
 
+    def booked(self, providers: tuple[str, ...], first_day: str, last_day: str) -> list[Booked]:
+        """Return sums of the attempts at some providers, by UTC day (both included) of their requests."""
+        values = {"first": first_day, "last": last_day, "within": self._within}
+        values |= sql.provider_values(providers)
+        rows = self._all(sql.booked_sql(len(providers)), values)
+        return [Booked(*row[:6], *map(int, row[6:])) for row in map(tuple, rows)]
+
     def feedback_counts(self, since_ms: int) -> FeedbackCounts:
         """Return how many feedbacks were given since then, and how many of them name nothing that is here."""
         [row] = self._all(ledger_feedback.COUNTS_SQL, {"since": since_ms, "within": self._within})
@@ -86,6 +96,27 @@ class SqlReader:
         if after is not None:
             return [dict(row) for row in self._all(sql.AFTER, values | {"after": after})]
         return [dict(row) for row in reversed(self._all(sql.RECENT, values))]
+
+    def search(self, query: Search) -> Found:
+        """Return one page of requests, the newest first."""
+        before = query.before or self._all(browsing.NEWEST, ())[0][0] + 1
+        floor = 0 if browsing.leads(query) and not self._within else max(0, before - 1 - LOOKED)
+        values = browsing.search_values(query, self._within, floor, before)
+        rows = [dict(row) for row in self._all(browsing.search_sql(query), values)]
+        if len(rows) > query.most:
+            return Found(rows[: query.most], rows[query.most - 1]["seq"])
+        older = self._all(browsing.AT_FLOOR, {"floor": floor}) if floor else []
+        cut = bool(older) and older[0][0] >= query.since_ms - LATE_MS
+        return Found(rows, floor + 1 if cut else 0, cut)
+
+    def sums(self, query: Sums) -> tuple[list[Sum], Sum]:
+        """Return sums of hours by group, and of all."""
+        found = self._all(browsing.sums_sql(query), browsing.sums_values(query, self._within))
+        wide = 1 + len(query.by)
+        made = [
+            Sum(tuple(map(str, row[1:wide])), *[int(each or 0) for each in row[wide:]]) for row in map(tuple, found)
+        ]
+        return made[1:], made[0]
 
     def _scores(self, query: UsageQuery, groups: set[tuple[Any, ...]]) -> Scores:
         """Return the scores of these groups and of the total."""

@@ -4,7 +4,9 @@ transaction. For SQLite as they stand, for PostgreSQL through `stores/sql.py`.""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import ascii_lowercase
 
+from pointsman.stores import ledger_browsing
 from pointsman.stores.ledger import (
     ATTEMPT_COLUMNS,
     FEEDBACK_COLUMNS,
@@ -153,8 +155,8 @@ DROP INDEX requests_client;
 CREATE INDEX requests_client ON requests (client_id, key, at_ms) WHERE client_id <> '';
 """
 
-# cache: hit, semantic, miss, refresh, check, off, empty where the route keeps no answers; cached_id: the request whose answer was given again;
-# saved_nano: what that had cost, NULL: unpriced, or nothing was given again.
+# cache: hit, semantic, miss, refresh, check, off, empty where the route keeps no answers; cached_id: the request whose answer
+# was given again; saved_nano: what that had cost, NULL: unpriced, or nothing was given again.
 _V4 = """
 ALTER TABLE requests ADD COLUMN cache TEXT NOT NULL DEFAULT '';
 ALTER TABLE requests ADD COLUMN cached_id TEXT NOT NULL DEFAULT '';
@@ -162,7 +164,10 @@ ALTER TABLE requests ADD COLUMN cached_ms INTEGER;
 ALTER TABLE requests ADD COLUMN saved_nano INTEGER;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
+# hours, days: sums of requests, so that a look at a month does not read each; indexes by which lists are found.
+_V5 = ledger_browsing.MIGRATION
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
 
 
 def _insert(table: str, columns: tuple[str, ...]) -> str:
@@ -213,6 +218,24 @@ def usage_sql(query: UsageQuery) -> str:
     columns = ", ".join(expression for _, expression in columns_of(query.by))
     numbers = ", ".join(str(i + 1) for i in range(len(query.by)))
     return f"SELECT {columns}, {_SUMS} GROUP BY {numbers} ORDER BY {len(query.by) + 1} DESC, {numbers} LIMIT :most"
+
+
+def booked_sql(providers: int) -> str:
+    """Return the statement of sums of attempts by day and model; parameters `first`, `last`, `within` and those of
+    `provider_values`, for so many providers."""
+    names = ", ".join(f":{name}" for name in provider_values(("",) * providers))
+    return f"""
+SELECT r.day, a.model, a.served_model, a.usage_source, a.charge_state, a.outcome, COUNT(*), SUM(a.input_tokens),
+    SUM(a.cache_read_tokens), SUM(a.output_tokens), COALESCE(SUM(a.charge_nano), 0)
+FROM requests r JOIN attempts a ON a.request_id = r.id
+WHERE r.day >= :first AND r.day <= :last AND a.provider IN ({names}) AND (a.status <> 0 OR a.usage_source <> 'unknown')
+    AND (:within = '' OR r.organisation = :within)
+GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6"""  # noqa: S608
+
+
+def provider_values(providers: Sequence[str]) -> dict[str, str]:
+    """Return the parameters of providers; of some twenty at most, as names of parameters are letters."""
+    return {f"provider_{letter}": name for letter, name in zip(ascii_lowercase, providers, strict=False)}
 
 
 def columns_of(by: Sequence[str], table: str = "") -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ import os
 import queue
 import threading
 from array import array
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +27,7 @@ from pointsman.core.embedding import cosine
 MOST_BYTES = 64 * 1024 * 1024  # of questions and vectors in a process
 MOST_FILES = 2_000  # shares with a file
 MOST_FILE_BYTES = 256 * 1024 * 1024
+MOST_NUMBERS = 100_000  # of vectors that one look-up compares: about 4 ms
 MOST_QUEUED = 256  # lines that wait to be written
 MOST_SERVED_BYTES = 1024 * 1024  # and as much of the file before it
 SPARE_LINES = 64
@@ -64,6 +65,8 @@ class _Share:
         self.buckets: dict[str, dict[str, array[float]]] = {}
         self.bytes = 0
         self.file = (0, 0)  # inode and bytes
+        self.most = 1 << 30  # entries, as far as that is known
+        self.own: Counter[str] = Counter()  # our lines in the file that we have not met in it, by name
 
     def put(self, entry: Entry, most: int) -> None:
         self.drop(entry.name)
@@ -104,10 +107,13 @@ class Similar:
         return sum(len(share.entries) for share in self._shares.values())
 
     def near(self, share: str, bucket: str, vector: array[float], least: float, now_ms: int) -> list[Near]:
-        """Return the entries of a bucket that are at least so near, the nearest first."""
+        """Return the entries of a bucket that are at least so near, the nearest first; of a large one the newest."""
         of_share = self._read(share)
-        found = []
-        for name, other in of_share.buckets.get(bucket, {}).items():
+        found, left = [], MOST_NUMBERS
+        for name, other in reversed(of_share.buckets.get(bucket, {}).items()):
+            left -= len(other)
+            if left < 0:
+                break
             similarity = cosine(vector, other)
             if similarity >= least and of_share.entries[name].until_ms > now_ms:
                 found.append(Near(similarity, of_share.entries[name]))
@@ -115,8 +121,10 @@ class Similar:
 
     def put(self, share: str, entry: Entry, most: int) -> None:
         """Keep a question in place of an earlier one of its name; a share keeps `most`."""
-        of_share = self._read(share, most)
+        of_share = self._read(share)
+        of_share.most = most
         of_share.put(entry, most)
+        of_share.own[entry.name] += 1
         self._bound()
         self._later(lambda: self._append(share, entry, most))
 
@@ -126,6 +134,7 @@ class Similar:
         known = name in of_share.entries
         if known:
             of_share.drop(name)
+            of_share.own[name] += 1
             self._later(lambda: self._append(share, Entry(name), 1 << 30))
         return known
 
@@ -155,21 +164,23 @@ class Similar:
             self._thread = None
 
     # --- reading
-    def _read(self, share: str, most: int = 1 << 30) -> _Share:
+    def _read(self, share: str) -> _Share:
         """Return a share with what its file says by now."""
         of_share = self._shares.get(share)
         if of_share is None:
             of_share = self._shares[share] = _Share()
+            if len(self._shares) > MOST_FILES:
+                self._shares.popitem(last=False)
         self._shares.move_to_end(share)
         try:
             stat = os.stat(f"{self._root}/{share}")
         except OSError:
             return of_share
         if (stat.st_ino, stat.st_size) != of_share.file:
-            self._take(share, of_share, stat, most)
+            self._take(share, of_share, stat)
         return of_share
 
-    def _take(self, share: str, of_share: _Share, stat: os.stat_result, most: int) -> None:
+    def _take(self, share: str, of_share: _Share, stat: os.stat_result) -> None:
         inode, read = of_share.file
         begin = read if inode == stat.st_ino and read < stat.st_size else 0
         try:
@@ -182,8 +193,14 @@ class Similar:
         of_share.file = (stat.st_ino, begin + len(whole))
         for line in whole.splitlines():
             entry = _entry(line)
-            if entry is not None:
-                of_share.put(entry, most)
+            if entry is None:
+                continue
+            if of_share.own[entry.name] > 0:
+                of_share.own[entry.name] -= 1  # done before it was written
+            else:
+                of_share.put(entry, of_share.most)
+        if len(of_share.own) > MOST_QUEUED:
+            of_share.own = +of_share.own
         self._bound()
 
     def _bound(self) -> None:

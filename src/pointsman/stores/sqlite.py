@@ -9,8 +9,9 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
+from pointsman.stores import ledger_browsing
 from pointsman.stores import ledger_schema as sql
-from pointsman.stores.ledger import Batch, LedgerBusy, LedgerError, LedgerMissing, Mark
+from pointsman.stores.ledger import Batch, LedgerBusy, LedgerError, LedgerMissing, Mark, Row
 from pointsman.stores.ledger_reading import SqlReader
 from pointsman.stores.sql import Values
 
@@ -41,7 +42,7 @@ class SqliteWriter:
     def write(self, batch: Batch) -> int:
         """Store a batch in one transaction; return how many requests were new. Raise LedgerError, with nothing kept."""
         with _told(self._path), _transaction(self._db) as db:
-            new = db.executemany(sql.INSERT_REQUEST, batch.requests).rowcount if batch.requests else 0
+            new = _requests(db, batch.requests) if batch.requests else 0
             if batch.attempts:
                 db.executemany(sql.INSERT_ATTEMPT, batch.attempts)
             if batch.decisions:
@@ -124,6 +125,16 @@ class _Percentiles:
         if not values:
             return None
         return ",".join(str(values[(len(values) * share + 99) // 100 - 1]) for share in (50, 95))
+
+
+def _requests(db: sqlite3.Connection, rows: list[Row]) -> int:
+    """Insert rows, and add those that are new to the sums of hours and days. Return how many were new."""
+    newest = _number(db, ledger_browsing.NEWEST)
+    new = db.executemany(sql.INSERT_REQUEST, rows).rowcount
+    if new:
+        for fold in ledger_browsing.FOLDS:
+            db.execute(fold, (newest,))
+    return new
 
 
 @contextlib.contextmanager

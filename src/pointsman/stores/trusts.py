@@ -76,12 +76,13 @@ class Trusts:
 
 
 def all_trusts(folder: Path) -> list[Trust]:
-    """Return what is known of every route, by name."""
-    found = []
+    """Return what is known of every route with the settings that it had a verdict with last, by name."""
+    found: dict[str, tuple[int, Trust]] = {}
     for path in folder.glob("trust-*.json"):
         with suppress(OSError, msgspec.MsgspecError):
-            found.append(msgspec.json.decode(path.read_bytes(), type=Trust))
-    return sorted(found, key=lambda trust: trust.route)
+            trust = msgspec.json.decode(path.read_bytes(), type=Trust)
+            found[trust.route] = max(found.get(trust.route, (0, trust)), (path.stat().st_mtime_ns, trust))
+    return [found[route][1] for route in sorted(found)]
 
 
 def _path(folder: Path, place: str) -> Path:

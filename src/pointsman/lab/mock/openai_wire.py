@@ -90,6 +90,8 @@ class OpenAIWire:
     def finds(self, method: str, path: str) -> str | None:
         if path.endswith("/chat/completions"):
             return "chat" if method == "POST" else None
+        if path.endswith("/embeddings"):
+            return "embeddings" if method == "POST" else None
         return "models" if method == "GET" and path.endswith("/models") else None
 
     def secret(self, received: Received) -> str | None:

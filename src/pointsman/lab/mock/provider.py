@@ -8,6 +8,7 @@ from collections import deque
 from itertools import chain
 
 from pointsman.lab.faults import Facts, Rule, Script
+from pointsman.lab.mock import embeddings
 from pointsman.lab.mock.answer import Plan, plan_answer
 from pointsman.lab.mock.anthropic_wire import AnthropicWire
 from pointsman.lab.mock.ask import Ask, Received, Rejected, prompt_tokens
@@ -59,6 +60,9 @@ class Provider:
         self.active += 1
         try:
             entry.key = self._authenticate(received)
+            if what == "embeddings":
+                exchange.steps = self._embed(received, entry, now_s)
+                return exchange
             ask = self.wire.parse(received)
             exchange.steps = self._serve(ask, received, what, exchange, now_s)
         except Rejected as error:
@@ -83,6 +87,29 @@ class Provider:
         cached = self._cache.look(ask) if self._cache else (0, 0)
         plan = plan_answer(ask, spec, self._draw_key, entry.number, cached)
         return self._play(ask, plan, rules, exchange)
+
+    def _embed(self, received: Received, entry: Entry, now_s: float) -> Steps:
+        """Return the steps of a reply with vectors; rules that replace a reply or break its wire work on it."""
+        ask, coding = embeddings.parse(received)
+        entry.model, entry.prompt_tokens = ask.model, prompt_tokens(ask)
+        spec = self._model(ask, entry.prompt_tokens)
+        facts = Facts(self.spec.name, ask.model, False, received.headers.get("x-mock-fault"))
+        rules = self.script.pick(facts, now_s)
+        self._admit(now_s)
+
+        def mark(rule: Rule, cut: bool) -> None:
+            entry.mark(rule.label)
+            entry.outcome = "cut" if cut else entry.outcome
+
+        key = f"{entry.number:024x}"
+        other = replacement(rules, self.wire, key, entry.time_s, mark)
+        wait_ms = plan_answer(ask, spec, self._draw_key, entry.number, (0, 0)).ttft_ms * self._time_scale
+        body = embeddings.reply(ask, coding)
+        head = Head(200, self.wire.headers(key, stream=False), len(body))
+        if other is not None:
+            head, body = other
+        entry.status = head.status
+        return distort_wire(frame(head, iter((Step(body, "body", 0, wait_ms),))), rules, mark)
 
     def _play(self, ask: Ask, plan: Plan, rules: tuple[Rule, ...], exchange: Exchange) -> Steps:
         entry = exchange.entry

@@ -1,7 +1,9 @@
 """Counters that many machines share, whatever the server is: one call a decision, the server's clock.
 
-A call waits 50 ms at most. Five that fail in a row open the breaker: then each replica decides alone, from its share of what
-was left (`Share`), and asks the server once a second whether it is back. What was used meanwhile is booked there afterwards.
+A call waits until the server has been silent for 50 ms, and half a second at most while it speaks: a busy one, or a loop of
+ours that was late, is no reason to count less exactly. Five that fail in a row open the breaker: then each replica decides
+alone, from its share of what was left (`Share`), and asks the server once a second whether it is back. What was used meanwhile
+is booked there afterwards.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from pointsman.stores.counters.leases import Leases
 from pointsman.stores.counters.server import Done, Fault, Reply, Server
 from pointsman.stores.counters.share import Share
 
-MOST_WAIT_US = 50_000
+MOST_WAIT_US = 50_000  # for any word of the server
+MOST_BUSY_US = 500_000  # for a decision, while others are answered
 FAILURES = 5  # in a row open the breaker
 OPEN_US = 1_000_000
 SILENT_US = 5_000_000  # without a reply, after which a connection is made anew
@@ -31,12 +34,13 @@ Connect = Callable[[Callable[[int], None], Callable[[], None]], Server]
 class _Asked:
     """Hold one reservation that waits for its reply. `then` is None when it no longer does."""
 
-    __slots__ = ("again", "asks", "due_us", "then")
+    __slots__ = ("again", "asked_us", "asks", "sent_us", "then")
 
-    def __init__(self, asks: Sequence[Ask], then: Then, due_us: int) -> None:
+    def __init__(self, asks: Sequence[Ask], then: Then, asked_us: int) -> None:
         self.asks = asks
         self.then: Then | None = then
-        self.due_us = due_us
+        self.asked_us = asked_us
+        self.sent_us = asked_us + MOST_BUSY_US  # the turn of the loop in which it leaves has not ended
         self.again = False
 
 
@@ -52,6 +56,8 @@ class SharedCounters:
         self._loop = asyncio.get_running_loop()
         self._asked: deque[_Asked] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._fresh: list[_Asked] = []
+        self._looked = False  # once more for replies, before the late ones are given up
         self._in_a_row = 0
         self._again_us = 0  # when an open breaker lets one call through
         self._offset_us: int | None = None  # from our clock to the server's
@@ -89,15 +95,25 @@ class SharedCounters:
             verdict = self._leases.take(asks)
             if verdict is not None:
                 return verdict
-        asked = _Asked(asks, then, self._clock.now_us() + MOST_WAIT_US)
+        asked = _Asked(asks, then, self._clock.now_us())
         self._ask(asked)
-        if self._timer is None:
-            self._timer = self._loop.call_later(MOST_WAIT_US / 1e6, self._expire)
+        if not self._fresh:
+            self._loop.call_soon(self._turned)
+        self._fresh.append(asked)
         return None
+
+    def _turned(self) -> None:
+        """Begin to wait for what was asked in the last turn of the loop, which may have been a long one."""
+        now_us = self._clock.now_us()
+        for asked in self._fresh:
+            asked.sent_us = now_us
+        self._fresh.clear()
+        if self._timer is None and self._asked:
+            self._timer = self._loop.call_later(MOST_WAIT_US / 1e6, self._expire)
 
     def _ask(self, asked: _Asked) -> None:
         self._asked.append(asked)
-        self._send(asked.asks, asked.due_us, partial(self._reserved, asked))
+        self._send(asked.asks, asked.asked_us + MOST_BUSY_US, partial(self._reserved, asked))
 
     def _send(self, asks: Sequence[Ask], due_us: int, done: Done) -> None:
         offset_us = self._offset_us or 0
@@ -221,15 +237,23 @@ class SharedCounters:
                 verdict = Verdict(0, OPEN_US, [Taken(0, OPEN_US, 0) for _ in asked.asks], local=True)
             then(verdict)
 
+    def _due_us(self, asked: _Asked) -> int:
+        """Return until when to wait for a reply, as far as is known now."""
+        return min(max(asked.sent_us, self._heard_us) + MOST_WAIT_US, asked.asked_us + MOST_BUSY_US)
+
     def _expire(self) -> None:
         self._timer = None
         now_us = self._clock.now_us()
-        late = [asked for asked in self._asked if asked.due_us <= now_us]
+        late = [asked for asked in self._asked if self._due_us(asked) <= now_us]
+        self._looked = bool(late) and not self._looked
+        if self._looked:  # our loop may be what was late, and the reply be there: read first
+            self._timer = self._loop.call_later(0.001, self._expire)
+            return
         for _ in late:
             self._failed("timeout")
         self._give_up(late)
         if self._asked:
-            wait_s = max(0.001, (self._asked[0].due_us - now_us) / 1e6)
+            wait_s = max(0.001, (self._due_us(self._asked[0]) - now_us) / 1e6)
             self._timer = self._loop.call_later(wait_s, self._expire)
 
     # --- replies
@@ -238,6 +262,8 @@ class SharedCounters:
         if self._asked and self._asked[0] is asked:
             self._asked.popleft()
         verdict = self._verdict(asked.asks, reply)
+        if reply is not None:
+            self._heard_us = self._clock.now_us()
         if verdict is None:
             if then is not None:
                 self._failed("lost" if reply is None else "error" if isinstance(reply, Fault) else "late")

@@ -1,0 +1,167 @@
+"""The admin listener in a thread of the test, over files that workers and pump would have written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import uvicorn
+from admin_asking import TOKEN, admin_key
+from many_rows import PLACES, ROUTES, fill, policy_of_rows
+
+from pointsman.control import keystore
+from pointsman.control.admin import Admin
+from pointsman.control.main import hosts_of
+from pointsman.control.pump import Counts
+from pointsman.core.policy import Policy
+from pointsman.core.quotas import Quota
+from pointsman.core.reading import Reading, Readings
+from pointsman.core.standing import Standing, Standings
+from pointsman.observe.metrics import Metrics
+from pointsman.stores.callers import Settings
+from pointsman.stores.choose import Stores
+from pointsman.stores.versions import Entry, Versions
+
+ROWS = 1_000_000
+BEAT_S = 1.0
+TEXTS = ("routes:\n  support: {candidates: [haiku, luna]}\n  drafts: {candidates: [luna]}\n",
+         "routes:\n  support: {candidates: [haiku, luna, sonnet]}\n  drafts: {candidates: [luna]}\n")  # fmt: skip
+QUOTAS = (
+    Quota(name="support a day", scope="team", who="care", measure="usd", amount=50_000_000_000, period="d"),
+    Quota(name="each key", scope="key", measure="tokens", amount=2_000_000, period="h"),
+    Quota(name="everybody", measure="requests", amount=6_000, period="m"),
+)
+STATES = {"sonnet": "closed", "haiku": "closed", "luna": "cooling", "flash": "closed", "qwen-lab": "open"}
+
+
+class DashboardSite:
+    """Serve the dashboard on a free port, as a context. `rows` 0: there is nothing yet."""
+
+    def __init__(self, data: Path, rows: int = ROWS) -> None:
+        self.data, self._rows = data, rows
+        self.token, self.viewer, self.bound, self.took_s = TOKEN, "", "", 0.0
+        self.port = 0
+        self._done = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._count = 0
+
+    def __enter__(self) -> DashboardSite:
+        (self.data / "run").mkdir(parents=True)
+        made: Policy = msgspec.structs.replace(policy_of_rows(), version="7c41d09e", source="router.yaml")
+        if self._rows:
+            made = msgspec.structs.replace(made, quotas=QUOTAS)
+            self.took_s = fill(self.data, self._rows, int(time.time() * 1000))
+            self._fill_rest()
+            self._beat()
+            self._thread(self._live)
+        self.admin = Admin(self.data, made, Counts(), self._reload)
+        config = uvicorn.Config(
+            self.admin.app(TOKEN, hosts_of("127.0.0.1")), port=0, log_level="error", lifespan="off", ws="none"
+        )
+        self._server = uvicorn.Server(config)
+        self._thread(self._server.run)
+        while not self._server.started:
+            time.sleep(0.01)
+        self.port = self._server.servers[0].sockets[0].getsockname()[1]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._server.should_exit = True
+        for thread in self._threads:
+            thread.join(10)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def _thread(self, run: object) -> None:
+        thread = threading.Thread(target=run, daemon=True)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _reload(self, token: str) -> None:
+        told = {"answers": [token], "restart": [], "ok": True, "version": "7c41d09e"}
+        (self.data / "run" / "reload.json").write_text(json.dumps(told))
+
+    def _fill_rest(self) -> None:
+        """Write what is no ledger: keys, versions, quotas."""
+        stores = Stores(self.data)
+        with keystore.acting(stores, "test") as acting:
+            acme = acting.add_group("organisation", "acme")
+            team = acting.add_group("team", "care", acme.id)
+            project = acting.add_group("project", "bot", team.id)
+            for n in range(6):
+                acting.add_key(
+                    f"care-{n}", project.id if n < 4 else "", Settings(routes=("support",) if n % 2 else None)
+                )
+            acting.revoke_key(acting.keys()[0][0].id)
+        self.viewer = admin_key(self.data, "reader", "viewer")[1]
+        self.bound = admin_key(self.data, "acme-admin", "admin", acme.id)[1]
+        versions, now_ms = Versions(self.data), int(time.time() * 1000)
+        for n, (name, text) in enumerate(zip(("5b1f22aa", "7c41d09e"), TEXTS, strict=True)):
+            entry = Entry(version=name, at_ms=now_ms - (2 - n) * 7_200_000, author="ada", trigger=("start", "file")[n],
+                          source="router.yaml", sha256="", redacted=False)  # fmt: skip
+            versions.append(entry)
+            versions.keep_text(name, text)
+        until_ms = now_ms + 3_600_000
+        rows = [
+            Reading("a", "support a day", "care", "usd", "d", "refuse", 50_000_000_000, 46_210_000_000, 120_000_000,
+                    3_670_000_000, now_ms, until_ms),
+            Reading("b", "each key", "acme/care-1", "tokens", "h", "refuse", 2_000_000, 412_000, 9_000,
+                    1_579_000, now_ms, until_ms),
+            Reading("c", "each key", "acme/growth-2", "tokens", "h", "refuse", 2_000_000, 2_000_000, 0, 0, now_ms, until_ms),
+            Reading("d", "everybody", "", "requests", "m", "notify", 6_000, 840, 12, 5_148, now_ms, until_ms),
+        ]  # fmt: skip
+        (self.data / "run" / "limits-0.msgpack").write_bytes(msgspec.msgpack.encode(Readings(rows)))
+
+    def _live(self) -> None:
+        while not self._done.wait(BEAT_S):
+            self._beat()
+
+    def _beat(self) -> None:
+        """Write what two workers would write, each second some requests more."""
+        self._count += 1
+        n, now_ms = self._count, int(time.time() * 1000)
+        shares = {
+            ("support", "haiku"): 8,
+            ("support", "luna"): 3,
+            ("drafts", "luna"): 6,
+            ("search", "flash"): 4,
+            ("code", "sonnet"): 2,
+        }
+        done = {f"{route}\x1f{name}\x1fok": n * rate for (route, name), rate in shares.items()}
+        done["code\x1fqwen-lab\x1fserver_error"] = n
+        for number in (0, 1):
+            load = {"pressure": 0.31 + 0.2 * number, "active": 14.0, "room": 45.0, "lag_ms": 0.4, "memory": 0.2}
+            put(
+                self.data,
+                f"standing-{number}",
+                Standings(now_ms, number, "7c41d09e", [_standing(name) for name in PLACES], load),
+            )
+        put(self.data, "metrics-0", Metrics(requests=done, active=28, alerts={"qwen-lab\x1fejected": 1 + n // 5}))
+
+
+def put(data: Path, name: str, value: object) -> None:
+    path = data / "run" / f"{name}.msgpack"
+    fresh = path.with_suffix(".new")
+    with contextlib.suppress(OSError):
+        fresh.write_bytes(msgspec.msgpack.encode(value))
+        fresh.replace(path)
+
+
+def _standing(name: str) -> Standing:
+    state = STATES[name]
+    return Standing(
+        deployment=name, provider=PLACES[name][0], breaker=state, again_ms=4_000 if state != "closed" else 0,
+        failures=5 if state == "open" else 0, ejections=0, last_failure="server_error" if state == "open" else "",
+        success=0.993, ttft_ms=412.0, ttft_p95_ms=811.0, tokens_per_s=88.0, sampled=120, measured_s_ago=0.4,
+        allowed={"requests": (600, 31 if name == "luna" else 540, 9_000)} if name in ("luna", "haiku") else {},
+    )  # fmt: skip
+
+
+assert set(STATES) == set(PLACES) and ROUTES

@@ -1,0 +1,1 @@
+"""The harness of the data plane's tests is used here; `tests/conftest.py` finds it."""
