@@ -15,9 +15,10 @@ bench: .venv/.demo
 	.venv/bin/python bench/run.py $(ARGS)
 
 # Longer than a change can wait for: 20 kills of each process under load, a reload a second for a minute, thousands of
-# fuzzed exchanges, 10,000 seeds of the simulation, and the campaigns with real processes (docs/faults.md).
+# fuzzed exchanges, 2,000 drawn examples a property, 10,000 seeds of the simulation, and the campaigns with real processes (docs/faults.md).
 nightly: .venv/.dev
 	KILLS=20 FUZZ_ROUNDS=3000 RELOAD_S=60 .venv/bin/pytest --timeout 1200 tests/cli/test_serve.py tests/cli/test_shared_stores.py tests/cli/test_reload.py tests/gateway/test_fuzz.py
+	HYPOTHESIS_PROFILE=nightly .venv/bin/pytest --timeout 1200 tests/core
 	SEEDS=10000 .venv/bin/pytest -s tests/simulation/test_simulation.py
 	KILLS=20 .venv/bin/pytest -s --timeout 1200 tests/replicas
 	KILL_ROUNDS=500 STOP_ROUNDS=60 OUTAGE_S=45 FROZEN_S=10 LONG=1 .venv/bin/pytest -s -rs tests/campaigns

@@ -14,12 +14,23 @@ check() {
 }
 
 # Of the tests that were asked for by name, none may be in one of the two parts (pytest: 5); of all tests, some must be.
+# A few that fail may have had too little of a busy machine: they are run once more, alone, and named if they then pass.
 tests() {
-  local code=0
-  pytest "$@" || code=$?
+  local marks=$1 code=0 failures=.pytest_cache/v/cache/lastfailed count
+  shift
+  rm -f "$failures"
+  pytest -m "$marks and not nightly" "$@" || code=$?
   ((code == 5 && asked > 0)) && code=0
+  count=$(python -c "import json; print(len(json.load(open('$failures'))))" 2>/dev/null || echo 0)
+  if ((code == 1 && 0 < count && count <= 4)); then
+    cp "$failures" .pytest_cache/unsteady
+    code=0
+    pytest -m "$marks and not nightly" -n 0 --last-failed --last-failed-no-failures none "${@:2}" || code=$?
+    ((code)) || unsteady+=("$(cat .pytest_cache/unsteady)")
+  fi
   return "$code"
 }
+unsteady=()
 asked=$#
 
 # The counters are tested against a real Redis: a server of the tests' own, on a free port.
@@ -60,8 +71,10 @@ check redis redis
 check postgres postgres
 check chromium chromium
 check nginx nginx
-check parallel tests -n 2 -m "not serial and not nightly" "$@"
-check serial tests -m "serial and not nightly" "$@"
+check parallel tests "not serial" -n2 "$@"
+check serial tests serial -n0 "$@"
+
+((${#unsteady[@]})) && printf 'UNSTEADY, failed and then passed alone: %s\n' "${unsteady[@]}"
 
 if ((${#failed[@]})); then
   echo "FAILED: ${failed[*]}"

@@ -107,7 +107,7 @@ class PostgresServer:
             _signal(pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
-        until_s = time.monotonic() + 10
+        until_s = time.monotonic() + 60
         while any(_alive(pid) for pid in family):
             assert time.monotonic() < until_s
             time.sleep(0.01)

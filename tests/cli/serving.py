@@ -204,7 +204,7 @@ class Serving:
         finally:
             connection.close()
 
-    def rows(self, count: int, within_s: float = 10.0) -> list[dict[str, Any]]:
+    def rows(self, count: int, within_s: float = 60.0) -> list[dict[str, Any]]:
         """Return all rows of the ledger, once there are `count` of them."""
         import sqlite3
 

@@ -135,7 +135,7 @@ def test_f83_keys_survive_the_death_of_anything(serve: Start, clients: Callable[
     for pid in router.children("pointsman.gateway.worker"):
         os.kill(pid, signal.SIGKILL)
     os.kill(control, signal.SIGKILL)
-    until_s = time.monotonic() + 10.0
+    until_s = time.monotonic() + 60.0
     while len(router.children("pointsman.gateway.worker")) < 2 or not _listens(router):
         assert time.monotonic() < until_s
         time.sleep(0.05)
@@ -176,7 +176,7 @@ def test_f83_what_cannot_be_read_is_said_and_counted_and_changes_nothing(
             path.unlink()
     metric = "pointsman_callers_errors_total" if how == "published" else "pointsman_callers_store_errors_total"
     if how != "locked":  # WAL: who reads does not wait for who writes
-        until_s = time.monotonic() + 8.0
+        until_s = time.monotonic() + 60.0
         while not _counted(router, metric, admin=how != "published"):
             assert time.monotonic() < until_s, router.said
             time.sleep(0.1)
@@ -257,7 +257,7 @@ def test_usage_is_booked_under_key_project_team_and_organisation(
         assert name in run("usage", "--by", by, "--data", str(router.data))
     explained = json.loads(run("explain", row["id"], "--json", "--data", str(router.data)))
     assert "acme/dev" in json.dumps(explained)
-    until_s = time.monotonic() + 15.0
+    until_s = time.monotonic() + 60.0
     while json.loads(run("keys", "show", "acme/dev", "--json", "--data", str(router.data)))["last_used"] is None:
         assert time.monotonic() < until_s
         time.sleep(0.2)

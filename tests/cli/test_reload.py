@@ -63,7 +63,7 @@ def version_of(router: Serving) -> str:
     return str(outcome(router.data)["version"])
 
 
-def reloaded(router: Serving, before: int, within_s: float = 10.0) -> str:
+def reloaded(router: Serving, before: int, within_s: float = 60.0) -> str:
     """Return the version served, once `before` reloads are over."""
     until(lambda: outcome(router.data)["reloads"] > before, within_s)
     return version_of(router)

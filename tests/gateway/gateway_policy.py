@@ -60,7 +60,7 @@ def dry(router: Router, model: str, *lines: str, **more: Any) -> dict[str, Any]:
     return found
 
 
-def ask_until(router: Router, model: str, true: Callable[[Response], bool], within_s: float = 10.0) -> Response:
+def ask_until(router: Router, model: str, true: Callable[[Response], bool], within_s: float = 60.0) -> Response:
     """Ask again and again until an answer is as wanted; return it."""
     end_s = time.monotonic() + within_s
     while True:

@@ -42,7 +42,7 @@ class RedisServer:
         } | ({"requirepass": self._password} if self._password else {})
         given = [word for name, value in options.items() for word in (f"--{name}", value)]
         self._process = subprocess.Popen([self._program, *given], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until_s = time.monotonic() + 5
+        until_s = time.monotonic() + 60
         while True:
             try:
                 if self.ask("PING") == b"+PONG":

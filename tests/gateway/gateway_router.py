@@ -29,7 +29,7 @@ KEY = "sk-test-0123456789abcdef0123456789abcdef"
 T = TypeVar("T")
 
 
-def until(find: Callable[[], T], seconds: float = 3.0) -> T:
+def until(find: Callable[[], T], seconds: float = 30.0) -> T:
     """Return the first true value of `find`, asked again and again; AssertionError when none comes."""
     end = time.monotonic() + seconds
     while True:
@@ -126,7 +126,7 @@ class Router:
         """Ask the worker to drain and end."""
         os.kill(self.pid, signal.SIGTERM)
 
-    def wait_ended(self, seconds: float = 10.0) -> int:
+    def wait_ended(self, seconds: float = 60.0) -> int:
         assert self._process is not None
         return self._process.wait(seconds)
 
@@ -185,12 +185,12 @@ class Router:
         assert found is not None
         return found
 
-    def settled(self, request_id: str, seconds: float = 3.0) -> Booked:
+    def settled(self, request_id: str, seconds: float = 30.0) -> Booked:
         found = until(lambda: self._of(request_id, Settled), seconds)
         assert found is not None
         return Booked.of(found)
 
-    def by_client_id(self, client_id: str, seconds: float = 3.0) -> Booked:
+    def by_client_id(self, client_id: str, seconds: float = 30.0) -> Booked:
         """Return the end of the request that came with this x-request-id."""
 
         def find() -> Settled | None:

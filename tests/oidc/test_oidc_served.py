@@ -54,7 +54,7 @@ def code(answer: tuple[int, Any]) -> tuple[int, str]:
     return answer[0], answer[1]["error"]["code"]
 
 
-def good(router: Serving, token: str, within_s: float = 10.0) -> None:
+def good(router: Serving, token: str, within_s: float = 60.0) -> None:
     """Wait until a token is taken, by all workers."""
     until(lambda: {ask(router, token)[0] for _ in range(8)} == {200}, within_s)
 
