@@ -56,6 +56,13 @@ nginx() {
   apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light
 }
 
+# So are alerts, rules and panels, by the real Prometheus.
+prometheus() {
+  type -P prometheus promtool >/dev/null && return
+  [ "$(id -u)" = 0 ] || { echo "install Prometheus (Debian: apt-get install prometheus)"; return 1; }
+  apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus
+}
+
 # The dashboard is tested in a real browser.
 chromium() {
   command -v chromium >/dev/null && return
@@ -71,6 +78,7 @@ check redis redis
 check postgres postgres
 check chromium chromium
 check nginx nginx
+check prometheus prometheus
 check parallel tests "not serial" -n2 "$@"
 check serial tests serial -n0 "$@"
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from pointsman import __version__
 from pointsman.cli.root import app
-from pointsman.control.measures import CONTROL_METRICS
+from pointsman.control.measures import CONTROL_METRICS, LABELLED_METRICS
 from pointsman.observe.metrics import METRICS
 from pointsman.stores.ledger import GROUPS
 
@@ -53,8 +53,8 @@ def test_every_column_of_usage_is_documented() -> None:
 
 
 def test_every_metric_is_documented_and_no_other() -> None:
-    documented = re.findall(r"^\| `(pointsman_\w+)` \| (\w+)", (DOCS / "metrics.md").read_text(), flags=re.M)
-    known = {name: kind for name, (kind, *_) in (METRICS | CONTROL_METRICS).items()}
+    documented = re.findall(r"^\| `((?:pointsman|gen_ai)_\w+)` \| (\w+)", (DOCS / "metrics.md").read_text(), flags=re.M)
+    known = {name: kind for name, (kind, *_) in (METRICS | CONTROL_METRICS | LABELLED_METRICS).items()}
     assert dict(documented) == known and len(documented) == len(known)
 
 

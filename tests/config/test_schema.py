@@ -37,11 +37,20 @@ SECTIONS: dict[str, tuple[str | int, ...]] = {
     "keys": ("keys", 0),
     "quotas": ("quotas", 0),
     "notify": ("notify", 0),
+    "billing": ("billing",),
+    "customers": ("billing", "customers", "x"),
+    "issuer": ("billing", "issuer"),
+    "markup": ("billing", "markup", 0),
+    "discounts": ("billing", "discounts", 0),
+    "tiers": ("billing", "discounts", 0, "tiers", 0),
     "limits": ("limits",),
     "server": ("server",),
     "oidc": ("server", "oidc", 0),
     "claims": ("server", "oidc", 0, "claims"),
     "tls": ("server", "tls"),
+    "retention": ("server", "retention"),
+    "tracing": ("server", "tracing"),
+    "log": ("server", "log"),
 }
 PARTS: dict[
     str, tuple[tuple[str | int, ...], tuple[str | int, ...]]

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from pointsman.control import notices as module
+from pointsman.control.billing import outbox
 from pointsman.control.notices import AGAIN_S, MOST_WAITING, TRIES, Notices
 from pointsman.core.notice import Channel
 from pointsman.core.policy import Listener, Policy
@@ -277,3 +278,21 @@ def test_a_channel_that_a_reload_changes_is_another(hook: Hook, office: Callable
     here.policy = msgspec.structs.replace(here.policy, listener=Listener(channels=(webhook(hook.url),)))
     here.happens("late")
     assert [told["notices"][0]["subject"] for _, told in hook.posted] == ["late"]
+
+
+def test_a_webhook_is_told_of_invoices_whoever_issued_them(hook: Hook, office: Callable[..., Office]) -> None:
+    desk = office(webhook(hook.url, kinds=("invoice_issued",)))
+    desk.step()
+    for seq, credit in ((1, False), (2, True), (3, False)):
+        told = {"number": f"N-{seq}", "credit": credit, "text": f"N-{seq} of $1.00"}
+        folder = desk.data / outbox.FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{seq:012d}.json").write_text(json.dumps(told))
+    desk.step()
+    [(_, body)] = hook.posted
+    assert body["notices"] == [
+        {"kind": "invoice_issued", "subject": f"N-{seq}", "what": "issued", "text": f"N-{seq} of $1.00"}
+        for seq in (1, 3)
+    ]
+    desk.step()
+    assert len(hook.posted) == 1 and not list((desk.data / outbox.FOLDER).iterdir())

@@ -52,8 +52,11 @@ def packages_importing(module: str) -> set[str]:
     ("heading", "requirements"),
     [
         ("At run time", PROJECT["dependencies"]),
+        ("`analytics`", PROJECT["optional-dependencies"]["analytics"]),
         ("`demo`", PROJECT["optional-dependencies"]["demo"]),
+        ("`billing`", PROJECT["optional-dependencies"]["billing"]),
         ("`oidc`", PROJECT["optional-dependencies"]["oidc"]),
+        ("`otel`", PROJECT["optional-dependencies"]["otel"]),
         ("`postgres`", PROJECT["optional-dependencies"]["postgres"]),
         ("`dev`", PROJECT["optional-dependencies"]["dev"]),
     ],

@@ -23,9 +23,10 @@ from gateway_router import KEY, Router, until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.gateway.complaints import MOST_BYTES, Complaints
+from pointsman.gateway.complaints import Complaints
 from pointsman.gateway.pressure import LAG_MS, LEAST_ROOM, SWEEPS, Pressure, memory_bytes
 from pointsman.gateway.quota import BURST
+from pointsman.observe.log import MOST_BYTES, Log
 
 StartRouter = Callable[..., Router]
 MIB = 1024 * 1024
@@ -244,17 +245,17 @@ def full_pipe() -> tuple[int, int]:
 
 def test_f100_a_reader_that_has_stopped_costs_lines_and_no_time() -> None:
     reads, writes = full_pipe()
-    complaints = Complaints(writes)
+    complaints = Complaints(Log(writes))
     start = time.monotonic()
-    for _ in range(100):
-        complaints.say("the disk is full")
+    for number in range(100):
+        complaints.say(f"the disk is full: {number}", "records_lost")
     assert elapsed_ms(start) < 100 and complaints.lost == 100
     os.read(reads, 1 << 20)
-    complaints.say("y" * 10_000)
+    complaints.say("y" * 10_000, "records_lost")
     assert complaints.lost == 100
     assert len(os.read(reads, 1 << 20)) == MOST_BYTES
     os.close(reads)
-    complaints.say("nobody reads any more")
+    complaints.say("nobody reads any more", "records_lost")
     assert complaints.lost == 101
     os.close(writes)
 

@@ -136,7 +136,7 @@ class SimWorld:
         self.errors = io.StringIO()
 
     def _complaints(self) -> contextlib.AbstractContextManager[Any]:
-        return mock.patch.object(COMPLAINTS, "say", lambda text: print(text, file=self.errors))
+        return mock.patch.object(COMPLAINTS, "say", lambda text, *_, **__: print(text, file=self.errors))
 
     def play(self) -> None:
         """Run to rest."""

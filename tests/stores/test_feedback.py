@@ -280,12 +280,15 @@ def test_f91_an_older_ledger_is_brought_up_to_date_by_the_writer_and_refused_by_
 
 @pytest.mark.parametrize("statement", ["scores", "counts"])
 def test_no_request_is_looked_for_by_reading_all(tmp_path: Path, statement: str) -> None:
-    from pointsman.stores.ledger_feedback import COUNTS_SQL, scores_sql
+    from pointsman.stores.ledger_feedback import COUNTS_SQL
+    from pointsman.stores.report import Question
+    from pointsman.stores.report_sql import SQLITE, scores_sql, values
 
-    text = COUNTS_SQL if statement == "counts" else scores_sql([("arm", "r.arm")])
+    question = Question(("feedback_count",), ("arm",))
+    text = COUNTS_SQL if statement == "counts" else scores_sql(question, SQLITE)
     SqliteWriter(tmp_path / FILE).close()
     plan = [
         row[3]
-        for row in sqlite3.connect(tmp_path / FILE).execute("EXPLAIN QUERY PLAN " + text, {"since": 0, "within": ""})
+        for row in sqlite3.connect(tmp_path / FILE).execute("EXPLAIN QUERY PLAN " + text, values(question, "", 1))
     ]
     assert [step for step in plan if step.startswith("SCAN r")] == [] and [s for s in plan if "SEARCH r " in s]

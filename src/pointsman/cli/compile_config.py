@@ -25,6 +25,8 @@ from pointsman.config.load import Loaded, Options, load_text
 from pointsman.config.problem import ConfigError, Problem
 from pointsman.config.transport import encode
 from pointsman.core.policy import Listener, Policy
+from pointsman.core.secret import secrets_of
+from pointsman.observe.log import LOG
 from pointsman.stores.versions import Entry, Versions
 
 MOST_WARNINGS = 20  # printed; `pointsman check` prints all
@@ -53,6 +55,7 @@ class Wanted(msgspec.Struct, frozen=True):
     trigger: str = "start"
     listening: dict[str, Any] | None = None
     asked: dict[str, Any] | None = None
+    log: dict[str, str] = {}  # how the log is written, at a reload
 
 
 def compiled(wanted: Wanted) -> tuple[Loaded, str | None]:
@@ -120,7 +123,7 @@ def entry_of(policy: Policy, text: str | None, wanted: Wanted) -> Entry:
             if kept and versions.text(policy.version) != kept:
                 versions.keep_text(policy.version, kept)
         except OSError as error:
-            print(f"warning: the text of version {policy.version} is not kept: {error.strerror}", file=sys.stderr)
+            _warn(f"the text of version {policy.version} is not kept: {error.strerror}")
     author = wanted.trigger if wanted.trigger == "admin API" else _owner(wanted.config)
     return Entry(
         version=policy.version,
@@ -164,6 +167,7 @@ def summary(policy: Policy, asked: dict[str, Any]) -> dict[str, Any]:
         or ([] if listener.insecure_open else ["those of the key store"]),
         "listening": listener_of(policy),
         "asked": asked,
+        "log": {"format": listener.log.format, "level": listener.log.level},
     }
 
 
@@ -179,16 +183,29 @@ def main() -> None:
     except ConfigError as error:
         from pointsman.cli.check import exit_code, print_error
 
-        print_error(error)
+        if wanted.log.get("format") == "json":
+            LOG.configure("config", **wanted.log)
+            LOG.error("config_refused", str(error))
+        else:
+            print_error(error)
         _tell({"failed": str(error)[:MOST_FAILED_CHARACTERS]}, b"")
         sys.exit(exit_code(error))
+    log = policy.listener.log
+    LOG.configure("config", log.format, log.level, secrets_of(policy))
     warnings = [*waiting, *map(str, loaded.warnings[:MOST_WARNINGS])]
     if len(loaded.warnings) > MOST_WARNINGS:
         warnings.append(f"and {len(loaded.warnings) - MOST_WARNINGS} more; see `pointsman check`")
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        _warn(warning)
     told = summary(policy, wanted.asked or listener_of(loaded.policy))
     _tell({**told, "restart": waiting, "entry": entry_of(policy, text, wanted)}, encode(policy))
+
+
+def _warn(text: str) -> None:
+    if LOG.json:
+        LOG.warning("config_warning", text)
+    else:
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def _tell(told: dict[str, Any], policy: bytes) -> None:

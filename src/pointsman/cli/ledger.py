@@ -31,13 +31,14 @@ def stores_of(data: Path) -> Stores:
 
 
 @contextmanager
-def ledger(data: Path) -> Iterator[Reader]:
-    """Open the ledger of the router with this data folder. Whatever is wrong with it is told, with exit code 2."""
+def ledger(data: Path, limit_s: float = 60.0) -> Iterator[Reader]:
+    """Open the ledger of the router with this data folder; no question may take longer than `limit_s`.
+    Whatever is wrong with it is told, with exit code 2."""
     from pointsman.stores.choose import LEDGER_VARIABLE
     from pointsman.stores.ledger import LedgerAway, LedgerError, LedgerMissing
 
     try:
-        with stores_of(data).reader() as reader:
+        with stores_of(data).reader(limit_s) as reader:
             yield reader
     except LedgerAway as error:
         fail(f"{error}. If it needs a password, set {LEDGER_VARIABLE} to the URL with it, or PGPASSWORD.", 2)

@@ -10,6 +10,7 @@ from pointsman.config.problem import ConfigError, Place
 
 HIDDEN = "***"
 ADMIN_TOKEN: Place = ("server", "admin_token")
+TRACING: Place = ("server", "tracing", "headers")
 NAMED = (("providers", "api_key"), ("keys", "key"), ("notify", "url"), ("notify", "smtp"))
 URLS: tuple[Place, ...] = tuple(("server", name) for name in ("counters", "cache", "ledger", "callers"))
 SHORT = (
@@ -22,9 +23,9 @@ _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # as YAML counts lines
 
 def is_secret(path: Place) -> bool:
     """Tell whether a setting is of a secret kind: `providers.NAME.api_key`, `keys[N].key`, `notify[N].url` and `smtp`,
-    `server.admin_token` or the URL of a store."""
+    `server.admin_token`, `server.tracing.headers.NAME` or the URL of a store."""
     named = len(path) == 3 and (path[0], path[2]) in NAMED
-    return named or path in (ADMIN_TOKEN, *URLS)
+    return named or path in (ADMIN_TOKEN, *URLS) or (len(path) == 4 and path[:3] == TRACING)
 
 
 def redacted(text: str) -> tuple[str, bool]:
@@ -77,6 +78,10 @@ def _literal(document: Document) -> list[tuple[Place, str]]:
         places += [(("notify", n, name), one.get(name)) for n, one in rows for name in ("url", "smtp")]
     if isinstance(server, dict):
         places.append((ADMIN_TOKEN, server.get("admin_token")))
+        tracing = server.get("tracing")
+        headers = tracing.get("headers") if isinstance(tracing, dict) else None
+        if isinstance(headers, dict):
+            places += [((*TRACING, str(name)), value) for name, value in headers.items()]
         # A URL holds a password if it has an `@`.
         urls = [(at, server.get(at[-1])) for at in URLS]
         places += [(at, url) for at, url in urls if "@" in str(url) or url == HIDDEN]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pointsman.cli.child import Child
+from pointsman.observe.log import LOG
 from pointsman.stores.versions import RELOAD, Versions, replace
 
 WATCH_S = 1.0  # between two looks at the file
@@ -126,7 +127,11 @@ class Reload:
             self.ask("file")
         if now_s > self._slow_at_s:
             self._slow_at_s = float("inf")
-            self._say(f"version {(self._new or self.told)['version']} is still not taken by all processes", error=True)
+            self._say(
+                f"version {(self._new or self.told)['version']} is still not taken by all processes",
+                error=True,
+                event="not_noted",
+            )
         if self.compiler.running:
             if now_s > self._killed_at_s:
                 self.compiler.signal(signal.SIGKILL)
@@ -159,6 +164,7 @@ class Reload:
         self._answering, self._asked = self._asked, []
         self._watch.known()
         present = {"listening": self.told["listening"], "asked": self.told["asked"], "trigger": self._answering[0][0]}
+        present["log"] = self.told["log"]
         self.compiler = Child("the config compiler", COMPILER, json.dumps({**self._wanted, **present}))
         self._killed_at_s = now_s + COMPILE_S
         self._hand.start(self.compiler)
@@ -201,8 +207,9 @@ class Reload:
         self._end()
         self._counts["reloads"] += 1
         self._note_version(new)
+        LOG.configure("supervisor", **new["log"])
         was = "as before, other credentials" if new["version"] == old["version"] else f"before {old['version']}"
-        self._say(f"config reloaded: version {new['version']} ({was})")
+        self._say(f"config reloaded: version {new['version']} ({was})", event="config_reloaded")
         self._note(ok=True)
 
     def _failed(self, error: str, *, said: bool = False) -> None:
@@ -210,8 +217,8 @@ class Reload:
         self._end()
         self._counts["failed"] += 1
         if said:
-            self._say(error, error=True)
-        self._say(f"config not changed: still version {self.told['version']}", error=True)
+            self._say(error, error=True, event="config_refused")
+        self._say(f"config not changed: still version {self.told['version']}", error=True, event="config_refused")
         self._note(ok=False, error=error)
 
     def _end(self) -> None:
@@ -222,7 +229,7 @@ class Reload:
         try:
             Versions(self._data).append(told["entry"])
         except OSError as error:
-            self._say(f"the version could not be noted: {error.strerror}", error=True)
+            self._say(f"the version could not be noted: {error.strerror}", error=True, event="not_noted")
 
     def _note(self, *, ok: bool, error: str = "") -> None:
         """Write the outcome for the admin listener."""
@@ -240,4 +247,4 @@ class Reload:
         try:
             replace(self._data / RELOAD, json.dumps(value).encode())
         except OSError as failure:
-            self._say(f"{RELOAD} could not be written: {failure.strerror}", error=True)
+            self._say(f"{RELOAD} could not be written: {failure.strerror}", error=True, event="not_noted")

@@ -9,17 +9,20 @@ import typer
 from pointsman import __version__
 from pointsman.cli.admin import admin_app
 from pointsman.cli.audit import audit
+from pointsman.cli.billing import billing_app
 from pointsman.cli.cache import cache
 from pointsman.cli.check import check
 from pointsman.cli.config import config_app
 from pointsman.cli.explain import explain
 from pointsman.cli.import_config import import_app
 from pointsman.cli.keys import keys_app
+from pointsman.cli.ledger_commands import ledger_app
 from pointsman.cli.limits import limits
 from pointsman.cli.mock import mock
 from pointsman.cli.models import models
 from pointsman.cli.policytest import policy_test
 from pointsman.cli.reconcile import reconcile
+from pointsman.cli.report import report
 from pointsman.cli.route import route
 from pointsman.cli.serve import serve
 from pointsman.cli.status import status
@@ -34,13 +37,30 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, check, route, models, status, limits, cache, usage, reconcile, explain, tail, mock, audit):
+for command in (
+    serve,
+    check,
+    route,
+    models,
+    status,
+    limits,
+    cache,
+    usage,
+    report,
+    reconcile,
+    explain,
+    tail,
+    mock,
+    audit,
+):
     app.command()(command)
 app.command("test")(policy_test)
 app.add_typer(keys_app, name="keys")
 app.add_typer(admin_app, name="admin")
+app.add_typer(billing_app, name="billing")
 app.add_typer(config_app, name="config")
 app.add_typer(import_app, name="import")
+app.add_typer(ledger_app, name="ledger")
 
 
 def _version(wanted: bool) -> None:

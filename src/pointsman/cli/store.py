@@ -24,7 +24,7 @@ def changing(data: Path) -> Iterator[Acting]:
 
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with keystore.acting(stores_of(data), f"cli: {_user()}") as acting:
+        with keystore.acting(stores_of(data), f"cli: {user()}") as acting:
             yield acting
     except (Unavailable, PrivateError) as error:
         hint = f" If it needs a password, set {CALLERS_VARIABLE} to the URL with it, or PGPASSWORD."
@@ -102,7 +102,8 @@ def table(titles: list[str], rows: list[list[Any]]) -> None:
     console.print(made)
 
 
-def _user() -> str:
+def user() -> str:
+    """Return who runs the command."""
     import getpass
     import os
 

@@ -21,6 +21,7 @@ from typing import Any
 from pointsman import __version__
 from pointsman.cli.child import Child
 from pointsman.cli.reload import Reload
+from pointsman.observe.log import LOG
 
 WORKER, CONTROL = "pointsman.gateway.worker", "pointsman.control.main"
 CONTROL_NICE = 12  # until it is ready; then the least share, which it takes by itself
@@ -49,6 +50,7 @@ class Supervisor:
         self._signals: list[int] = []
         self._due: dict[Child, float] = {}  # when to start again what died
         self._draining = False
+        self._restarts = {"control": 0, "worker": 0}
         self._on_terminal = _is_terminal()
         self._reload = Reload(options, self, _say)
 
@@ -70,7 +72,12 @@ class Supervisor:
         try:
             run = self._data / "run"
             run.mkdir(parents=True, exist_ok=True)
-            for old in (*run.glob("metrics-*"), *run.glob("standing-*"), *run.glob("under-way-*")):
+            for old in (
+                *run.glob("metrics-*"),
+                *run.glob("standing-*"),
+                *run.glob("under-way-*"),
+                *run.glob("restarts.*"),
+            ):
                 old.unlink()  # of workers that are no more
         except OSError as error:
             raise Failed(f"the data folder {self._data} cannot be used: {error.strerror}", 2) from None
@@ -87,6 +94,7 @@ class Supervisor:
             ended = self.ended(compiler)
         if ended != "exit code 0" or not self._reload.compiled():
             raise Failed("", int(ended.removeprefix("exit code ")) if ended.startswith("exit code ") else 1)
+        LOG.configure("supervisor", **self._reload.told["log"])
         self._check_ports()
         for number in range(2, self._reload.told["workers"] + 1):
             self._workers.append(Child(f"worker {number}", WORKER))
@@ -173,7 +181,8 @@ class Supervisor:
         """Let the workers finish; return the exit code of a second signal, or 0."""
         self._draining = True
         running = [worker for worker in self._workers if worker.running]
-        _say(f"draining {len(running)} worker{'' if len(running) == 1 else 's'}; a second signal ends them at once")
+        many = f"{len(running)} worker{'' if len(running) == 1 else 's'}"
+        _say(f"draining {many}; a second signal ends them at once", event="draining")
         for worker in running:
             worker.signal(signal.SIGTERM)
         while any(worker.running for worker in self._workers):
@@ -206,7 +215,8 @@ class Supervisor:
         for child in (*self._workers, self._control):
             how = self.ended(child)
             if how is not None and (child is self._control or not self._draining):
-                _say(f"{child.name} died ({how}); starting it again", error=True)
+                _say(f"{child.name} died ({how}); starting it again", error=True, event="process_died")
+                self._note_restart("control" if child is self._control else "worker")
                 self._due[child] = now_s + child.delay_s
         for child in [child for child, due_s in self._due.items() if due_s <= now_s]:
             del self._due[child]
@@ -260,8 +270,21 @@ class Supervisor:
 
     # --- what people are told
     def _report(self) -> None:
-        for line in report(self._reload.told, self._options):
-            _say(line)
+        lines = report(self._reload.told, self._options)
+        if LOG.json:
+            facts = dict(line.split(None, 1) for line in lines[1:])
+            LOG.info("ready", lines[0], **facts)
+            return
+        for line in lines:
+            _say(line, event="ready")
+
+    def _note_restart(self, process: str) -> None:
+        """Count what was started again, for the control process to tell."""
+        self._restarts[process] += 1
+        with contextlib.suppress(OSError):
+            fresh = self._data / "run" / "restarts.new"
+            fresh.write_text(json.dumps(self._restarts))
+            fresh.replace(fresh.with_name("restarts.json"))
 
 
 def _noted(number: int, frame: object) -> None:
@@ -312,9 +335,13 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:MOST_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _say(text: str, *, error: bool = False) -> None:
+def _say(text: str, *, event: str, error: bool = False) -> None:
+    """Tell people: on standard output what goes well, on standard error what does not; JSON lines all on the latter."""
+    if LOG.json or error:
+        LOG.say("error" if error else "info", event, text)
+        return
     with contextlib.suppress(OSError):  # nobody listens any more
-        print(f"pointsman: {text}" if error else text, file=sys.stderr if error else sys.stdout, flush=True)
+        print(text, flush=True)
 
 
 def main() -> None:
@@ -323,7 +350,7 @@ def main() -> None:
         sys.exit(Supervisor(json.loads(sys.argv[1])).run())
     except Failed as failure:
         if str(failure):
-            _say(str(failure), error=True)
+            _say(str(failure), error=True, event="failed")
         sys.exit(failure.code)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from pointsman.config import catalog, known, schema
+from pointsman.config.billing import Known as KnownNames
+from pointsman.config.billing import compile_billing
 from pointsman.config.build import Build
 from pointsman.config.demands import check_demands
 from pointsman.config.deployments import compile_deployment, wanted
@@ -50,9 +53,17 @@ def compile(build: Build, config: schema.Config, cache_dir: Path | None = None) 
         keys=keys,
         quotas=quotas,
         limits=Limits(**config.limits.model_dump()),
-        listener=compile_listener(build, config, usable),
+        listener=msgspec.structs.replace(
+            compile_listener(build, config, usable),
+            billing=compile_billing(build, config.billing, _named(providers, deployments, usable)),
+        ),
     )
     return msgspec.structs.replace(policy, version=version_of(policy))
+
+
+def _named(providers: Iterable[str], deployments: Iterable[Deployment], routes: Iterable[str]) -> KnownNames:
+    """Return what billing rules may name."""
+    return KnownNames(frozenset(providers), frozenset(one.wire.model for one in deployments), frozenset(routes))
 
 
 def version_of(policy: Policy) -> str:

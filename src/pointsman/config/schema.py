@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from pointsman.config.billing_schema import Billing
 from pointsman.config.bounds import Count, Limits
 from pointsman.config.fields import (
     Label,
@@ -148,11 +149,46 @@ class Key(Section):
     )
 
 
+Days = Annotated[Whole, Field(ge=0, le=36_500)]
+
+
 class Tls(Section):
     """Certificate of the listener; files relative to the config file."""
 
     cert: Text = Field(description="PEM file: certificate and chain.")
     key: Text = Field(description="PEM file: private key.")
+
+
+class Tracing(Section):
+    """Where spans go: an OpenTelemetry collector that takes OTLP over HTTP. Needs the extra `otel`."""
+
+    endpoint: Text = Field(description="Its URL, as http://127.0.0.1:4318; without a path: /v1/traces.")
+    headers: dict[Name, SecretText] = setting('Headers sent with the spans: "${NAME}" or {file: path}.', {})
+    sample: Share = setting("Share of the traces that begin here; of others the caller has decided.", 0.1)
+    service: Name = setting("What the spans name as `service.name`.", "pointsman")
+    propagate: list[Name] = setting("Providers that are told of the trace by `traceparent`. Default: none.", [])
+
+
+class Log(Section):
+    """What is written to standard error."""
+
+    format: Literal["text", "json"] = setting("Lines for people, or a JSON object a line.", "text")
+    level: Literal["info", "warning", "error"] = setting("The least that is written.", "info")
+    requests: Literal["none", "errors", "all"] = setting("Requests that get a line when they are booked.", "none")
+    sample: Share = setting("Share of those requests; one that failed always gets its line.", 1.0)
+
+
+class Retention(Section):
+    """For how long the ledger keeps what it has; 0: for ever."""
+
+    requests_days: Days = setting("Requests with their attempts and decisions.", 0)
+    decisions_days: Days = setting("Decisions, if shorter than requests: `explain` then has no candidates.", 0)
+    feedback_days: Days = setting("Feedback.", 0)
+    hour_sums_days: Days = setting("Sums by hour, of which the dashboard's pages are made.", 0)
+    day_sums_days: Days = setting("Sums by day.", 0)
+    after_export: Truth = setting(
+        "Delete no request and no feedback before `pointsman ledger export` has written it to every folder it writes to.", False
+    )
 
 
 class Server(Section):
@@ -179,6 +215,7 @@ class Server(Section):
         'Where requests are booked: "file:" or "postgresql://USER:PASSWORD@HOST:PORT/DATABASE". Default: file:.'
     )
     callers: SecretText | None = setting("Where the key store is; as `ledger`.")
+    retention: Retention = setting("For how long the ledger keeps what it has.", Retention())
     replicas: Annotated[Whole, Field(ge=1, le=1_000)] = setting("Routers that share the counters.", 1)
     rule_headers: Annotated[list[Name], Field(max_length=32)] = setting(
         "Request headers that rules may look at, in lower case; none with a credential.", []
@@ -190,6 +227,8 @@ class Server(Section):
     oidc: Annotated[list[Issuer], Field(max_length=16)] = setting(
         "OpenID Connect: whose tokens are taken beside keys.", []
     )
+    tracing: Tracing | None = setting("OpenTelemetry: where spans go. Default: there are none.")
+    log: Log = setting("What is written to standard error.", Log())
     require_keys: Truth = setting(
         "Let nobody in without a key, also while there is none: keys come from the key store.", False
     )
@@ -208,6 +247,7 @@ class Config(Section):
     quotas: Annotated[list[Quota], Field(max_length=1_000)] = setting("What callers may use: limits and budgets.", [])
     limits: Limits = setting("Bounds of the data plane.", Limits())
     notify: Annotated[list[Notify], Field(max_length=32)] = setting("Who is told of what happens.", [])
+    billing: Billing = setting("Who is billed for what, and how.", Billing())
     server: Server = setting("Where to listen.", Server())
 
 

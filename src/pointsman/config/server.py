@@ -14,9 +14,12 @@ from pointsman.config.oidc import compile_issuers
 from pointsman.config.providers import CREDENTIAL_HEADERS
 from pointsman.config.shared import compile_cache, compile_counters
 from pointsman.config.stores import compile_store
+from pointsman.config.tracing import compile_tracing
 from pointsman.core.keys import digest
+from pointsman.core.log import LogSettings
 from pointsman.core.policy import Key, Listener
 from pointsman.core.priority import RANKS
+from pointsman.core.retention import Retention
 from pointsman.core.secret import Secret
 
 MIN_KEY_CHARACTERS = 16
@@ -111,8 +114,11 @@ def compile_listener(build: Build, config: schema.Config, routes: Iterable[str])
         cache=compile_cache(build, config),
         ledger=compile_store(build, "ledger", server.ledger),
         callers=compile_store(build, "callers", server.callers),
+        retention=Retention(**server.retention.model_dump()),
         channels=compile_channels(build, config.notify),
         issuers=compile_issuers(build, server.oidc, routes),
+        tracing=compile_tracing(build, config),
+        log=LogSettings(**server.log.model_dump()),
     )
 
 

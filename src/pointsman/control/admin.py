@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -22,6 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from pointsman.control import keystore, openapi
+from pointsman.control.billing.api import BillingApi
 from pointsman.control.callers import CallersApi
 from pointsman.control.dashboard.site import Site, Sources
 from pointsman.control.door import Door, Keys
@@ -29,15 +29,18 @@ from pointsman.control.endpoints import Endpoint, Who
 from pointsman.control.explanation import Explanation, explain
 from pointsman.control.holders import Holders
 from pointsman.control.measures import scrape
+from pointsman.control.observing import Exports
 from pointsman.control.period import since_ms
 from pointsman.control.pump import Counts
 from pointsman.control.rates import Rates
 from pointsman.control.replies import HANDLERS, error_reply, json_reply
+from pointsman.control.reporting import ReportApi
 from pointsman.control.reports import TAGGED, group_names, usage_of, usage_report
 from pointsman.control.sessions import Sessions
 from pointsman.control.similar import similar_rows
 from pointsman.core.keys import peppered
 from pointsman.core.policy import Policy
+from pointsman.observe.log import LOG
 from pointsman.stores.callers import AdminKey, CallersError
 from pointsman.stores.choose import stores_of
 from pointsman.stores.ledger import GROUPS, Reader, UsageQuery
@@ -59,6 +62,8 @@ class Admin:
         self, data: Path, policy: Policy, counts: Counts, ask: Callable[[str], None] = lambda token: None
     ) -> None:
         self.policy = policy
+        self.exports = Exports()
+        self.deleted_rows: Callable[[], int] = lambda: 0  # by retention
         self._data = data
         self._stores = stores_of(data, policy.listener)  # those of the start: others take a restart
         self._counts = counts
@@ -114,6 +119,7 @@ class Admin:
                 bound=True,
                 codes=("ledger_unavailable",),
             ),
+            *ReportApi(self._stores, self._organisation, lambda: self.policy).endpoints(),
             _raw(
                 "/v1/decisions/{id}",
                 "Why a request went where it went.",
@@ -129,6 +135,7 @@ class Admin:
                 reply=Json,
             ),
             *callers.endpoints(),
+            *BillingApi(self._stores, lambda: self.policy.listener.billing, self._organisation).endpoints(),
             *Site(sources, self._keys, self._sessions, self.rates, callers).endpoints(),
         ]
 
@@ -169,7 +176,10 @@ class Admin:
 
     def metrics(self, request: Request) -> Response:
         """Return the metrics of the workers and of the ledger."""
-        return Response(scrape(self._data, self._counts), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(
+            scrape(self._data, self._counts, self.exports, self.policy, self.deleted_rows()),
+            media_type="text/plain; version=0.0.4; charset=utf-8",
+        )
 
     def config(self, request: Request) -> Response:
         """Return which version is served, the outcome of the last reload, and the versions before, newest first."""
@@ -205,7 +215,7 @@ class Admin:
             with keystore.acting(self._stores, who.name) as acting:
                 acting.note("config.reload", found["version"], told)
         except (CallersError, PrivateError) as error:
-            print(f"pointsman: the audit log has no row of a reload by {who.name}: {error}", file=sys.stderr)
+            LOG.error("audit_failed", f"the audit log has no row of a reload by {who.name}: {error}")
 
     def usage(self, request: Request) -> Response:
         """Return sums by one or two columns: ?by=route,model&since=7d."""
@@ -233,11 +243,14 @@ class Admin:
 
     def _reader_for(self, who: Who) -> Reader:
         """Return a reader of what who asks may see (S4). Raise CallersError when nobody can tell which organisation that is."""
-        name = ""
-        if who.organisation:
-            with keystore.acting(self._stores, who.name, who.organisation) as acting:
-                name = acting.group("organisation", who.organisation).name
-        return self._stores.reader(LIMIT_S).of(name)
+        return self._stores.reader(LIMIT_S).of(self._organisation(who))
+
+    def _organisation(self, who: Who) -> str:
+        """Return the name of the organisation that who asks is bound to, "" for none. Raise CallersError."""
+        if not who.organisation:
+            return ""
+        with keystore.acting(self._stores, who.name, who.organisation) as acting:
+            return acting.group("organisation", who.organisation).name
 
 
 Json = dict[str, Any]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import msgspec
 
 from pointsman.control import keystore
 from pointsman.core.policy import Policy
+from pointsman.observe.log import LOG
 from pointsman.stores.callers import CallersError
 from pointsman.stores.choose import Stores
 from pointsman.stores.private import PrivateError
@@ -37,6 +37,7 @@ def settings_of(policy: Policy) -> Settings:
     found = {
         "config.quotas": quotas,
         "config.require_keys": {"require_keys": not listener.insecure_open},
+        "config.retention": msgspec.to_builtins(listener.retention),
         "config.oidc": {issuer.name: msgspec.to_builtins(issuer) for issuer in listener.issuers},
     }
     made: Settings = json.loads(msgspec.json.encode(found))  # as it comes back from the file
@@ -72,7 +73,7 @@ class Audited:
             self._failed()
             if str(error) != self._said:
                 self._said = str(error)
-                print(f"pointsman: the audit log has no row of a changed config yet: {error}", file=sys.stderr)
+                LOG.error("audit_failed", f"the audit log has no row of a changed config yet: {error}")
 
     def _step(self) -> None:
         stamp = self._look()

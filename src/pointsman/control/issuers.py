@@ -11,7 +11,6 @@ import contextlib
 import http.client
 import socket
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ import msgspec
 from pointsman.config.addresses import issuer_url_fault
 from pointsman.core.issuer import Issuer
 from pointsman.core.policy import Policy
+from pointsman.observe.log import LOG
 from pointsman.stores import issuers_file
 from pointsman.stores.issuers_file import IssuerKeys, PublishedError
 from pointsman.stores.tokens import MOST_KEYS, public, usable
@@ -118,7 +118,7 @@ class Issuers:
         if self._said.get(name) != text:
             self._said[name] = text
             whose = f"the keys of issuer {name}" if name else "the keys of issuers"
-            print(f"pointsman: {whose}: {text}; the keys known before go on", file=sys.stderr)
+            LOG.warning("issuer_failed", f"{whose}: {text}; the keys known before go on")
 
     @staticmethod
     def _key(issuer: Issuer) -> tuple[str, str]:

@@ -7,7 +7,6 @@ store cannot be read, what was published before stands (fault 83).
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from pointsman.control import keystore
+from pointsman.observe.log import LOG
 from pointsman.stores import callers_file
 from pointsman.stores.callers import CallersError, Store, Unavailable
 from pointsman.stores.choose import Stores
@@ -48,7 +48,7 @@ class Keeper:
             self._failed()
             if str(error) != self._said:
                 self._said = str(error)
-                print(f"pointsman: the key store: {error}; the keys known before go on", file=sys.stderr)
+                LOG.warning("key_store_failed", f"the key store: {error}; the keys known before go on")
 
     def close(self) -> None:
         if self._store is not None:

@@ -32,10 +32,14 @@ from pointsman.control.audited import Audited
 from pointsman.control.issuers import Issuers
 from pointsman.control.keeper import LOOK_S, Keeper
 from pointsman.control.notices import Notices, NoticesThread
+from pointsman.control.observing import Observer
 from pointsman.control.pump import Pump
 from pointsman.control.rates import Rates
 from pointsman.control.replay import OWED, Policies
+from pointsman.control.retention import Keeping
 from pointsman.core.policy import Policy
+from pointsman.core.secret import secrets_of
+from pointsman.observe.log import LOG
 from pointsman.stores.choose import Stores, stores_of
 from pointsman.stores.ledger import LedgerError
 from pointsman.stores.private import TOKEN_VARIABLE, PrivateError, admin_token_of
@@ -67,7 +71,7 @@ class PumpThread(threading.Thread):
         super().__init__(name="pump", daemon=True)
         self.stopping = threading.Event()
         self.failed = True
-        self._pump = pump
+        self.pump = pump
         self._data = data
 
     def run(self) -> None:
@@ -82,12 +86,12 @@ class PumpThread(threading.Thread):
             stopping = self.stopping.is_set()
             if stopping:
                 until_s = min(until_s, time.monotonic() + FLUSH_S)
-            busy = self._pump.step()
+            busy = self.pump.step()
             if stopping and (not busy or time.monotonic() > until_s):
                 return
-            most_s = IDLE_S if self._pump.counts.up else AWAY_S
+            most_s = IDLE_S if self.pump.counts.up else AWAY_S
             wait_s = POLL_S if busy else min(most_s, wait_s * 1.25)
-            if not self._pump.behind:
+            if not self.pump.behind:
                 self.stopping.wait(wait_s if not stopping else 0.0)
 
 
@@ -117,7 +121,7 @@ def _only_one(path: Path, stopping: threading.Event) -> Iterator[bool]:
                 break
             except BlockingIOError:
                 if not said:
-                    print(f"pointsman: another process books {path.parent}; waiting for it to end", file=sys.stderr)
+                    LOG.info("waiting_for_lock", f"another process books {path.parent}; waiting for it to end")
                 said = True
                 if stopping.wait(LOCK_RETRY_S):
                     break
@@ -162,8 +166,9 @@ class Follower:
             tell(f"refused {error}")
             return
         if stores_of(self._stores.data, policy.listener) != self._stores:
-            print("pointsman: server.ledger and server.callers: take a restart", file=sys.stderr)
+            LOG.warning("restart_needed", "server.ledger and server.callers: take a restart")
         self._admin.policy = policy
+        speak(policy)
         tell(f"kept {policy.version}")
 
 
@@ -174,6 +179,11 @@ def _keep(stores: Stores, policy: Policy) -> None:
         Policies(writer, stores.data / OWED).keep(policy)
     finally:
         writer.close()
+
+
+def speak(policy: Policy) -> None:
+    """Write to standard error as a config version wants it."""
+    LOG.configure("control", policy.listener.log.format, policy.listener.log.level, secrets_of(policy))
 
 
 def tell(line: str) -> None:
@@ -190,6 +200,7 @@ async def serve(admin: Admin, app: ASGIApp, listener: socket.socket, pump: PumpT
     loop.add_reader(0, follower.hear)
     config = uvicorn.Config(
         app,
+        log_config=None,  # what it has to say goes into our log
         log_level="warning",
         access_log=False,
         lifespan="off",
@@ -209,6 +220,12 @@ async def serve(admin: Admin, app: ASGIApp, listener: socket.socket, pump: PumpT
     os.setpriority(os.PRIO_PROCESS, 0, NICE)  # of this thread, and of those that it starts from here on
     IssuersThread(Issuers(stores.data, lambda: admin.policy, admin.count_issuer_error)).start()
     NoticesThread(Notices(stores.data, lambda: admin.policy, admin.ledger_is_up, admin.count_unsent_notice)).start()
+    retention = Keeping(stores, lambda: admin.policy)
+    admin.deleted_rows = lambda: retention.deleted
+    retention.start()
+    observer = Observer(lambda: admin.policy)
+    admin.exports, pump.pump.booked = observer.exports, observer.booked
+    observer.start()
     pump.start()
     tell("ready")
     while not ending.is_set() and pump.is_alive():
@@ -221,6 +238,7 @@ async def serve(admin: Admin, app: ASGIApp, listener: socket.socket, pump: PumpT
     await serving
     await keeping
     await asyncio.to_thread(pump.join)
+    await asyncio.to_thread(observer.stop)
 
 
 async def _keep_callers(keeper: Keeper, audited: Audited, rates: Rates, ending: asyncio.Event) -> None:
@@ -229,6 +247,7 @@ async def _keep_callers(keeper: Keeper, audited: Audited, rates: Rates, ending: 
         await asyncio.to_thread(keeper.step)
         await asyncio.to_thread(audited.step)
         await asyncio.to_thread(rates.look)
+        LOG.look()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ending.wait(), LOOK_S)
     await asyncio.to_thread(keeper.close)
@@ -255,6 +274,8 @@ def checked_token(host: str, data: Path, policy: Policy) -> str:
 
 def run(start: Start, policy: Policy) -> int:
     """Run the control process to its end; return its exit code."""
+    speak(policy)
+    LOG.hook()
     data = Path(start.data)
     data.mkdir(parents=True, exist_ok=True)
     token = checked_token(start.admin_host, data, policy)
@@ -292,4 +313,4 @@ if __name__ == "__main__":
     try:
         main()
     except (OSError, LedgerError, PrivateError) as error:
-        sys.exit(f"pointsman control: {error}")
+        sys.exit(LOG.last_word("control", error))

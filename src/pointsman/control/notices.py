@@ -11,7 +11,6 @@ import contextlib
 import http.client
 import smtplib
 import ssl
-import sys
 import threading
 import time
 from collections import deque
@@ -24,9 +23,11 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from pointsman.config.addresses import is_loopback
+from pointsman.control.billing.outbox import taken
 from pointsman.control.measures import gather
 from pointsman.core.notice import Channel, Notice, Quiet, Seen, changes, news, retiring
 from pointsman.core.policy import Policy
+from pointsman.observe.log import LOG
 
 LOOK_S = 2.0
 SEND_S = 10.0  # for one step of sending
@@ -103,6 +104,7 @@ class Notices:
         if self._known is not policy or self._clock() - self._day >= DAY_S:
             self._day = self._clock()
             found += retiring(policy, datetime.now(UTC).date())
+        found += taken(self._data)
         self._seen, self._known = now, policy
         for sending in self._sendings.values():
             wanted = [one for one in found if one.kind in sending.channel.kinds]
@@ -133,7 +135,7 @@ class Notices:
             why += f"; {count} notices are given up"
         if why != sending.said:
             sending.said = why
-            print(f"pointsman: notify {sending.channel.name}: {why}", file=sys.stderr)
+            LOG.warning("notify_failed", f"notify {sending.channel.name}: {why}", channel=sending.channel.name)
 
 
 class NoticesThread(threading.Thread):

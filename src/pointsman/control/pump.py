@@ -8,9 +8,8 @@ admission that has not ended, so none is lost (I1).
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -18,6 +17,7 @@ import msgspec
 from pointsman.control.replay import NOWHERE, Policies
 from pointsman.control.segment import Segment
 from pointsman.core.entry import Admitted, Feedback, Settled, decode_records
+from pointsman.observe.log import LOG
 from pointsman.stores.journal import AWAY, LOCK_SUFFIX, NEW_SUFFIX, is_alive, segments
 from pointsman.stores.ledger import (
     Batch,
@@ -33,6 +33,9 @@ from pointsman.stores.ledger import (
 
 RECOVER_ROWS = 2_000  # written in one transaction
 STALE_S = 60.0  # a half-made file of this age was left by a crash
+
+
+Booked = Callable[[list[tuple[Admitted | None, Settled | None]]], None]
 
 
 class Counts(msgspec.Struct):
@@ -89,6 +92,7 @@ class Pump:
         self._away = folder.parent / AWAY
         self._said: str | None = None  # of the last failure, "" since there was none; None: nothing was tried
         self.behind = False  # after a step: more is there to be read at once
+        self.booked: Booked | None = None  # hears of what was booked; must not wait
 
     def step(self) -> bool:
         """Book a piece of each incarnation's journal. Return whether there was something to do.
@@ -110,7 +114,7 @@ class Pump:
         self.counts.up = 0
         if why != self._said:
             self._said = why
-            print(f"pointsman: the ledger is behind: {why}; the journal keeps what happens", file=sys.stderr)
+            LOG.error("ledger_behind", f"the ledger is behind: {why}; the journal keeps what happens")
         with contextlib.suppress(OSError):  # the disk may be what has failed
             self._away.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._away.touch()
@@ -197,6 +201,7 @@ class Pump:
         places = self._policies.places(admitted.config_version) if admitted is not None else NOWHERE
         batch.requests.append(request_row(admitted, settled, decided, places))
         batch.attempts += attempt_rows(settled)
+        batch.ended.append((admitted, settled))
         if decided is not None:
             batch.decisions.append(decision_row(settled.id, decided))
 
@@ -209,6 +214,7 @@ class Pump:
                 decided = self._policies.decided(admitted)
                 places = self._policies.places(admitted.config_version)
                 batch.requests.append(recovered_row(admitted, decided, places))
+                batch.ended.append((admitted, None))
                 if decided is not None:
                     batch.decisions.append(decision_row(id, decided))
             self.counts.recovered += self._write(tail, batch)
@@ -221,6 +227,8 @@ class Pump:
             return 0
         new = self._ledger.write(batch)
         self._written.update(batch.marks)
+        if self.booked is not None:
+            self.booked(batch.ended)
         self.counts.rows += new
         return new
 
@@ -231,10 +239,8 @@ class Pump:
         for segment in done:
             if segment.skipped:
                 segment.keep_aside()
-                print(
-                    f"pointsman: {segment.skipped} bytes of journal {segment.name} were damaged; it is kept aside",
-                    file=sys.stderr,
-                )
+                told = f"{segment.skipped} bytes of journal {segment.name} were damaged; it is kept aside"
+                LOG.error("journal_damaged", told, bytes=segment.skipped, segment=segment.name)
             else:
                 segment.path.unlink(missing_ok=True)
             del tail.segments[segment.name]

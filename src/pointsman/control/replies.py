@@ -27,6 +27,7 @@ CODES: dict[str, int] = {
     "not_json": 415,
     "too_many_tries": 429,
     "internal_error": 500,
+    "not_installed": 501,
     "reload_unfinished": 503,
     "ledger_unavailable": 503,
     "callers_unavailable": 503,

@@ -37,6 +37,7 @@ class Admitted(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="A"):
     snapshot: Snapshot
     session: str = ""
     tags: tuple[str, ...] = ()
+    trace: str = ""  # the caller's W3C context, where tracing is on (core.trace.carried)
 
     @property
     def id(self) -> str:

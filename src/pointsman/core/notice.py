@@ -15,9 +15,21 @@ if TYPE_CHECKING:
     from pointsman.core.policy import Policy
     from pointsman.core.pricing import Price
 
-Kind = Literal["deployment", "quota", "unpriced", "counters", "journal", "ledger", "price", "retirement"]
+Kind = Literal[
+    "deployment",
+    "quota",
+    "unpriced",
+    "counters",
+    "journal",
+    "ledger",
+    "price",
+    "retirement",
+    "invoice_issued",
+    "credit_note_issued",
+]
 KINDS: tuple[Kind, ...] = (
-    "deployment", "quota", "unpriced", "counters", "journal", "ledger", "price", "retirement"
+    "deployment", "quota", "unpriced", "counters", "journal", "ledger", "price", "retirement", "invoice_issued",
+    "credit_note_issued",
 )  # fmt: skip
 RETIRES_DAYS = 30  # before its retirement a model is told of
 QUIET_S = 900.0

@@ -6,12 +6,16 @@ from typing import Literal
 
 import msgspec
 
+from pointsman.core.billing import Billing
 from pointsman.core.issuer import Issuer
+from pointsman.core.log import LogSettings
 from pointsman.core.notice import Channel
 from pointsman.core.pricing import Price
 from pointsman.core.priority import NORMAL
 from pointsman.core.quotas import Quota
+from pointsman.core.retention import Retention
 from pointsman.core.secret import Secret
+from pointsman.core.trace import Tracing
 
 AuthStyle = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "none"]
 Modality = Literal["text", "image", "audio", "file", "video"]
@@ -296,10 +300,14 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     cache: Secret = FILE_COUNTERS  # where the workers share answers; its URL may hold a password
     ledger: Secret = OWN_FILE  # where requests are booked, as a URL
     callers: Secret = OWN_FILE  # where the key store is
+    retention: Retention = Retention()  # for how long the ledger keeps what it has
     insecure_open: bool = False  # no keys configured: loopback callers are let in as caller `local`
     admin_token: Secret | None = None  # None: that of the environment or the data folder
     channels: tuple[Channel, ...] = ()  # that are told what happens
     issuers: tuple[Issuer, ...] = ()  # whose tokens are taken beside keys
+    billing: Billing = Billing()  # who is billed for what; of the control process and the commands
+    tracing: Tracing | None = None  # where spans go; None: there are none
+    log: LogSettings = LogSettings()
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):

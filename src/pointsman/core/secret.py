@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+import msgspec
+
 
 class Secret:
     """Hold a credential. Only `reveal` gives it back; repr, str, format, pickle and encoders do not."""
@@ -29,6 +31,19 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is never pickled")
+
+
+def secrets_of(value: Any) -> list[str]:
+    """Return every Secret within a Struct, revealed: for whoever sees to it that none is written."""
+    if isinstance(value, Secret):
+        return [value.reveal()]
+    if isinstance(value, msgspec.Struct):
+        return [one for name in value.__struct_fields__ for one in secrets_of(getattr(value, name))]
+    if isinstance(value, dict):
+        return [one for part in value.values() for one in secrets_of(part)]
+    if isinstance(value, tuple | list):
+        return [one for part in value for one in secrets_of(part)]
+    return []
 
 
 def reveal_for_worker(value: Any) -> str:

@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from pointsman.core.health import FATAL, State
 from pointsman.core.outcome import Kind
 from pointsman.gateway.complaints import COMPLAINTS
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
     from pointsman.gateway.world import Place, World
 
 RETURNED = "returned"
-_words = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Alerts:
@@ -49,4 +46,4 @@ class Alerts:
         key = f"{deployment.name}\x1f{what}"
         self.counts[key] = self.counts.get(key, 0) + 1
         told = {"alert": what, "deployment": deployment.name, "provider": deployment.provider, **more}
-        COMPLAINTS.say(f"alert {_words(told).decode()}")
+        COMPLAINTS.alert(told)

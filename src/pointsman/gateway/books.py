@@ -115,7 +115,7 @@ class Books:
         settled: list[Record] = [one for one in records if isinstance(one, Settled) and one.id not in never]
         if settled:
             self.journal.put_off(encode_records(settled))
-        COMPLAINTS.say(f"{len(records)} records could not be written: {error}")
+        COMPLAINTS.say(f"{len(records)} records could not be written: {error}", "records_lost", records=len(records))
 
 
 def _encoded(records: list[Record]) -> bytes:
@@ -130,6 +130,6 @@ def _can_be_encoded(record: Record) -> bool:
     try:
         encode_records([record])
     except (OverflowError, TypeError, ValueError) as error:
-        COMPLAINTS.say(f"the record of {record.id} cannot be written: {error}")
+        COMPLAINTS.say(f"the record of {record.id} cannot be written: {error}", "records_lost", records=1)
         return False
     return True

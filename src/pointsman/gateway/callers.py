@@ -119,7 +119,7 @@ class Callers:
             self._worker.generation = object()
         if self._tokens.failure and self._tokens.failure != before:
             self.errors += 1
-            COMPLAINTS.say(f"{self._tokens.failure}; the keys of issuers known before go on")
+            COMPLAINTS.say(f"{self._tokens.failure}; the keys of issuers known before go on", "keys_not_taken")
 
     def _take(self, now_ms: int) -> None:
         try:
@@ -165,7 +165,7 @@ class Callers:
             self._close()
         if text != self._said:
             self._said = text
-            COMPLAINTS.say(f"{text}; the keys known before go on")
+            COMPLAINTS.say(f"{text}; the keys known before go on", "keys_not_taken")
 
     def _close(self) -> None:
         """Let nobody in without a key: there may be keys that we do not know."""

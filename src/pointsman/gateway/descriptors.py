@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 
@@ -38,3 +39,22 @@ def keep_alive(descriptor: int) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in KEEPALIVE.items():
             listener.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def read_exactly(fd: int, size: int) -> bytes:
+    """Return so many bytes of the supervisor's pipe. Raise SystemExit when it ends before."""
+    data = b""
+    while len(data) < size:
+        more = os.read(fd, size - len(data))
+        if not more:
+            raise SystemExit("pointsman worker: the supervisor went away")
+        data += more
+    return data
+
+
+def read_line(fd: int) -> bytes:
+    """Return a line of the supervisor's pipe and not a byte more. Raise SystemExit when it ends before."""
+    line = b""
+    while not line.endswith(b"\n"):
+        line += read_exactly(fd, 1)
+    return line

@@ -21,6 +21,7 @@ from pointsman.core.priority import PRIORITIES
 from pointsman.core.request import Request
 from pointsman.core.routing import Asked, Routed, route
 from pointsman.core.strategy import Snapshot
+from pointsman.core.trace import carried
 from pointsman.dialects.base import WireError
 from pointsman.dialects.relay_request import Head, read_features, read_head
 from pointsman.dialects.said import PRIORITY_HEADER, read_said
@@ -120,9 +121,10 @@ def carry(
     # The journal's copy of the snapshot has its states packed already: the same bytes, for much less work.
     packed = options.states_of(worker.live.packed)  # type: ignore[arg-type]
     kept = Snapshot(snapshot.version, snapshot.now_ms, snapshot.seed, packed, snapshot.calm, snapshot.detail)
-    record = Admitted(
-        request, client_id, at_ms, (key.name, key.project, key.team, key.organisation), name, kept, session, tags
-    )
+    if exchange.world.tracing is not None:
+        exchange.trace = carried(headers.get("traceparent"), headers.get("tracestate"))
+    who = (key.name, key.project, key.team, key.organisation)
+    record = Admitted(request, client_id, at_ms, who, name, kept, session, tags, exchange.trace)
     try:
         worker.books.admit(record, exchange)
     except JournalError as error:

@@ -72,6 +72,7 @@ class Exchange:
     step: Step | None = None  # of the last attempt
     account: Account | None = None  # where it is counted as under way
     reservation: Reservation | None = None  # of its caller's quotas
+    trace = ""  # the caller's W3C context, where tracing is on
     _told = ""  # the header lines of a stream that has begun
     _run: Run | None = None  # made when the first attempt fails
     _chat: ChatRequest | None = None

@@ -24,6 +24,7 @@ NAMES = (
     "openai-beta",
     "cache-control",
     "traceparent",
+    "tracestate",
     *SESSION_HEADERS,
 )
 OPEN_NAMES = ("host", "origin")  # without keys: what tells a program of this machine from a web page

@@ -82,7 +82,8 @@ class Quotas:
         if policy.quotas and self._place is not None and self._store is None:
             self._open(policy, self._place)
         elif self._store is not None and policy.listener.counters != self.policy.listener.counters:
-            COMPLAINTS.say("server.counters: takes a restart; until then the quotas are counted where they were")
+            text = "server.counters: takes a restart; until then the quotas are counted where they were"
+            COMPLAINTS.say(text, "restart_needed")
         self.policy = policy
         self.active = bool(policy.quotas)
         self.lines.most = policy.limits.waiting_requests
@@ -206,7 +207,7 @@ class Quotas:
                 "limit": limit_text(quota),
                 "left": amount_text(quota.measure, max(0, one.left)),
             }
-            COMPLAINTS.say(f"alert {_words(told).decode()}")
+            COMPLAINTS.alert(told)
 
     def tick(self) -> None:
         """Do what is due once a second: the store's own affairs, and the table for `pointsman limits`."""
@@ -220,7 +221,7 @@ class Quotas:
             what = "counters_local" if store.local else "counters_shared"
             told = {"alert": what, "failures": store.failures}
             why = getattr(store, "why", "") if store.local else ""
-            COMPLAINTS.say(f"alert {_words(told | ({'why': why} if why else {})).decode()}")
+            COMPLAINTS.alert(told | ({"why": why} if why else {}))
         if not self._touched:
             return
         counters, self._touched = self._touched[:MOST_READ], self._touched[MOST_READ:]

@@ -151,7 +151,7 @@ class Semantics:
         if change:
             told = {"alert": f"semantic_{change}", "route": label, "threshold": round(trust.threshold, 4)}
             told |= {"wrong": trust.all_wrong, "checked": trust.all_checked, "bound": semantic.wrong_hits}
-            COMPLAINTS.say(f"alert {_words(told).decode()}")
+            COMPLAINTS.alert(told)
 
     def _tell(self, trust: Trust) -> None:
         told = self._metrics.cache_trust.get(trust.route)

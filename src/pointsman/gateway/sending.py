@@ -21,6 +21,7 @@ from pointsman.gateway import silence
 from pointsman.gateway.attempt import Attempt, Pipe
 from pointsman.gateway.kept import Recording
 from pointsman.gateway.ladder import keeps_answers
+from pointsman.gateway.traced import with_trace
 from pointsman.gateway.upstream import SIZE_LINES, Connection, RawHeaders
 from pointsman.gateway.world import Endpoint
 
@@ -81,6 +82,8 @@ class Sending(Attempt):
             endpoint.origin.give_back(connection)
             exchange.attempt_ended(self, Outcome(Kind.UNSUPPORTED, 0, str(error)))
             return
+        if endpoint.traced:
+            data = with_trace(exchange, self, data)
         if self.streams:
             self.pipe = exchange.pipe_of(self)
             self._held: list[bytes] = []

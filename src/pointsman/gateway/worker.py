@@ -36,7 +36,9 @@ from pointsman.gateway.live import Clock, Live
 from pointsman.gateway.local import is_local
 from pointsman.gateway.strangers import Strangers
 from pointsman.gateway.world import LOCAL, World
-from pointsman.observe.metrics import BREAKER_VALUES, Metrics, merge, render
+from pointsman.observe.log import LOG
+from pointsman.observe.metrics import BREAKER_VALUES, Metrics, merge
+from pointsman.observe.render import render
 from pointsman.stores.claims import Claims
 from pointsman.stores.journal import Journal, waiting_bytes
 from pointsman.strategies.guard import GUARDS
@@ -159,6 +161,7 @@ class Worker:
         live, before = self.live, self.live.world
         world = World(policy, live.clock.now_ms, before)
         self.callers.adopt(policy)
+        COMPLAINTS.adopt(policy, self._number)
         live.adopt(world)
         self.limits, self.generation = world.limits, world
         self.wanted = world.wanted
@@ -270,6 +273,7 @@ class Worker:
         asyncio.get_running_loop().call_later(PUBLISH_S, self._publish)
         self.live.refresh()
         self.callers.look()
+        COMPLAINTS.look()
         self._replace(f"standing-{self._number}.msgpack", msgspec.msgpack.encode(self.standings()))
         data = msgspec.msgpack.encode(self._own_metrics())
         if data == self._published:
@@ -342,31 +346,16 @@ def _hear_supervisor(worker: Worker, frames: Frames) -> None:
         os.write(1, said[:PIPE_LINE_CHARACTERS].encode() + b"\n")
 
 
-def _read_exactly(fd: int, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        more = os.read(fd, size - len(data))
-        if not more:
-            raise SystemExit("pointsman worker: the supervisor went away")
-        data += more
-    return data
-
-
-def _read_line(fd: int) -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):
-        line += _read_exactly(fd, 1)
-    return line
-
-
 def main() -> None:
     """Run one worker process."""
     import uvloop
 
     os.umask(0o077)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's affair, also when sent to all of us
-    start = msgspec.json.decode(_read_line(0), type=Start)
-    policy = transport.decode(_read_exactly(0, start.policy_bytes))
+    start = msgspec.json.decode(descriptors.read_line(0), type=Start)
+    policy = transport.decode(descriptors.read_exactly(0, start.policy_bytes))
+    COMPLAINTS.adopt(policy, start.number)
+    LOG.hook()
     data = Path(start.data)
     (data / "run").mkdir(parents=True, exist_ok=True)
     clock = Clock()
@@ -385,7 +374,8 @@ def main() -> None:
         if most < limits.connections:
             COMPLAINTS.say(
                 f"{worker.files} open files are allowed, so a worker takes {most} client connections, not "
-                f"limits.connections = {limits.connections}; raise the limit (ulimit -n, LimitNOFILE=)"
+                f"limits.connections = {limits.connections}; raise the limit (ulimit -n, LimitNOFILE=)",
+                "few_files",
             )
         asyncio.get_running_loop().set_exception_handler(COMPLAINTS.on_exception)
         await serve(worker)
@@ -397,4 +387,4 @@ if __name__ == "__main__":
     try:
         main()
     except (OSError, PluginError) as error:
-        sys.exit(f"pointsman worker: {error}")
+        sys.exit(LOG.last_word("worker", error))

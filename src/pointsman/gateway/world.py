@@ -27,7 +27,7 @@ from pointsman.strategies.plugins import strategies_of
 
 CALLER_DIALECT = DIALECTS["openai"]  # the wire that clients speak to us
 _KEY_HEADERS = frozenset(header for header, _ in AUTH_STYLES.values())
-PASSED_HEADERS = ("openai-beta", "traceparent")  # of the client, when the wires are the same
+PASSED_HEADERS = ("openai-beta",)  # of the client, when the wires are the same
 LOCAL = Key(name="local", digest=b"")  # who a loopback caller is while no keys are configured
 DAY_FACTS = frozenset({"budget.day_usd", "budget.day_used"})
 OriginKey = tuple[str, str, int, str]  # scheme, host, port, CA file
@@ -43,6 +43,7 @@ class Endpoint:
         self.origin = origin
         self.dialect: Dialect = DIALECTS[provider.dialect]
         self.relays = provider.dialect == "openai"
+        self.traced = False  # it is told of traces
         self.load: Load | None = None  # where it takes only so many attempts at a time
         # Its name, whom it calls and as whom: what was measured of another server or account says nothing of this one.
         called = (provider.dialect, provider.base_url, provider.path, provider.auth, provider.api_key, provider.ca_file)
@@ -116,6 +117,7 @@ class World:
         del self._before  # Worlds must not hold each other
         GUARDS.enforced = True  # requests wait for each other here
         self.options: dict[str, Options] = options_of(policy, strategies_of(policy), ruleset)
+        self.tracing = policy.listener.tracing
         self.open = policy.listener.insecure_open
         self.local_only = self.open and is_loopback(policy.listener.host)
         self.wanted = wanted_of(policy.listener.rule_headers, local_only=self.local_only)
@@ -187,7 +189,9 @@ class World:
             if known is None or known.limits != self.limits:
                 known = Origin((url.hostname or "", port), context, self.limits, clock, self.resolver)
             self.origins[place] = known
-        return Endpoint(deployment, provider, self.origins[place])
+        endpoint, tracing = Endpoint(deployment, provider, self.origins[place]), self.policy.listener.tracing
+        endpoint.traced = tracing is not None and deployment.provider in tracing.propagate
+        return endpoint
 
     def _context(self, ca_file: str) -> ssl.SSLContext:
         """Return the TLS context of a CA file, that of the World before if it had one: reading the system's anchors is

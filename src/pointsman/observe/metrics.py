@@ -1,21 +1,31 @@
-"""Metrics: counters in plain slots on the hot path, rendered as Prometheus text on scrape.
+"""Metrics: counters in plain slots on the hot path, rendered as Prometheus text on scrape (`observe/render.py`).
 
 METRICS documents every name; a test holds docs/metrics.md against it. Labels are bounded: routes, deployments and outcome
-kinds come from config and code, never from a client (fault 101).
+kinds come from config and code, never from a client (fault 101), and of what configs name over time MOST_SERIES are told apart.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from pointsman.core.entry import AttemptRow, Settled
 
-# Seconds; LLM answers take from tens of milliseconds to minutes, the router's own part microseconds.
-LATENCY_EDGES_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
-OVERHEAD_EDGES_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
+US = "\x1f"  # joins the label values of a key: JSON and MessagePack need text
+OTHER = "other"
+MOST_SERIES = 1_000  # keys of one table; what is new beyond them is counted under OTHER
+
+# Seconds; LLM answers take from milliseconds (kept ones) to minutes, the router's own part microseconds.
+LATENCY_EDGES_S = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+    *(10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0),
+)  # fmt: skip
+OVERHEAD_EDGES_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
+# Tokens; the boundaries that the OpenTelemetry conventions recommend, up to what an answer can have.
+TOKEN_EDGES = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0)
+Series = dict[str, list[float]]  # key -> counts of the buckets, then the sum
 
 METRICS: dict[str, tuple[str, str]] = {
     "pointsman_requests_total": ("counter", "Admitted requests by route, answering deployment and outcome."),
@@ -39,6 +49,9 @@ METRICS: dict[str, tuple[str, str]] = {
     "pointsman_time_to_first_token_seconds": ("histogram", "Receipt of a request to its first content, by route."),
     "pointsman_request_duration_seconds": ("histogram", "Receipt of a request to its end, by route."),
     "pointsman_overhead_seconds": ("histogram", "The router's own part of a request's duration."),
+    "pointsman_phase_seconds": ("histogram", "Parts of a request's duration, by phase: queue, decide, connect, retry."),
+    "gen_ai_client_operation_duration_seconds": ("histogram", "Attempts, by provider, model and error."),
+    "gen_ai_client_token_usage": ("histogram", "Tokens of attempts, by provider, model and type: input, output."),
     "pointsman_active_requests": ("gauge", "Requests under way."),
     "pointsman_pressure": ("gauge", "Requests under way as a share of those a worker can take now, of the busiest."),
     "pointsman_open_connections": ("gauge", "Client connections open."),
@@ -57,20 +70,24 @@ METRICS: dict[str, tuple[str, str]] = {
     "pointsman_config_workers": ("gauge", "Of these, workers that serve a config version."),
 }
 SOURCES = frozenset({"user", "reviewer", "evaluator", "implicit"})  # of feedback; clients may name others
+LEAST_S = 1e-6  # less is the rounding of a difference, and no wait
 BREAKER_VALUES = {"closed": 0, "half_open": 1, "open": 2, "cooling": 3}
 
 
 class Metrics(msgspec.Struct):
     """Hold the counters of one worker; a Struct, so that it is written to a file for the other workers as it is."""
 
-    requests: dict[str, int] = {}  # keys are label values joined by US (0x1f): JSON and MessagePack need text
+    requests: dict[str, int] = {}  # keys are label values joined by US
     refused: dict[str, int] = {}
     attempts: dict[str, int] = {}
     tokens: dict[str, list[int]] = {}
     cost_nano: dict[str, list[int]] = {}  # deployment -> [measured, estimated]
     unpriced: dict[str, int] = {}
-    ttft: dict[str, list[float]] = {}  # route -> bucket counts, then sum
-    total: dict[str, list[float]] = {}
+    ttft: Series = {}  # by route
+    total: Series = {}
+    phases: Series = {}
+    operations: Series = {}  # by provider, model and error
+    used: Series = {}  # by provider, model and type of token
     overhead: list[float] = msgspec.field(default_factory=lambda: [0.0] * (len(OVERHEAD_EDGES_S) + 2))
     journal_errors: int = 0
     callers_errors: int = 0
@@ -102,63 +119,89 @@ class Metrics(msgspec.Struct):
     def count(self) -> None:
         """Count what was noted: all together, once a turn at most, and before the counters are read."""
         noted, self.noted = self.noted, []
-        requests, attempts, overhead = self.requests, self.attempts, self.overhead
+        overhead = self.overhead
         for s in noted:
             route, rows = s.route, s.attempts
-            key = f"{route}\x1f{rows[-1].deployment if rows and s.hit is None else ''}\x1f{s.outcome}"
-            requests[key] = requests.get(key, 0) + 1
-            attempts[route] = attempts.get(route, 0) + len(rows)
+            add(self.requests, f"{route}\x1f{rows[-1].deployment if rows and s.hit is None else ''}\x1f{s.outcome}")
+            add(self.attempts, route, len(rows))
             for row in rows:
-                self._charge(row)
+                self._attempt(row)
             if s.degraded:
-                key = f"{route}\x1f{s.degraded}"
-                self.degraded[key] = self.degraded.get(key, 0) + 1
+                add(self.degraded, f"{route}\x1f{s.degraded}")
             if s.cache:
                 self._note_cache(s)
             if s.first_ms:
-                _observe(self.ttft, route, s.first_ms / 1000.0)
-            _observe(self.total, route, s.ended_ms / 1000.0)
+                observe(self.ttft, route, s.first_ms / 1000.0)
+            observe(self.total, route, s.ended_ms / 1000.0)
+            read_s, decided_s = s.queue_ms / 1000.0, s.decided_ms / 1000.0
             own_s = (s.ended_ms - s.upstream_ms) / 1000.0
             own_s = own_s if own_s > 0.0 else 0.0
             overhead[bisect_left(OVERHEAD_EDGES_S, own_s)] += 1
             overhead[-1] += own_s
+            phases = self.phases
+            observe(phases, "queue", read_s, OVERHEAD_EDGES_S)
+            observe(phases, "decide", decided_s - read_s, OVERHEAD_EDGES_S)
+            if own_s - decided_s > LEAST_S:
+                observe(phases, "retry", own_s - decided_s, OVERHEAD_EDGES_S)
 
-    def _charge(self, row: AttemptRow) -> None:
-        usage, name = row.usage, row.deployment
+    def _attempt(self, row: AttemptRow) -> None:
+        usage, name, model = row.usage, row.deployment, f"{row.provider}\x1f{row.model}\x1f"
         counts = self.tokens.get(name)
         if counts is None:
-            counts = self.tokens[name] = [0, 0]
+            counts = self.tokens.setdefault(bounded(self.tokens, name), [0, 0])
         counts[0] += usage.input_tokens
         counts[1] += usage.output_tokens
+        if usage.input_tokens or usage.output_tokens:
+            observe(self.used, model + "input", usage.input_tokens, TOKEN_EDGES)
+            observe(self.used, model + "output", usage.output_tokens, TOKEN_EDGES)
+        error = "" if row.outcome == "ok" else row.outcome
+        observe(self.operations, model + error, (row.ended_ms - row.started_ms) / 1000.0)
+        if row.connected_ms:
+            observe(self.phases, "connect", (row.connected_ms - row.started_ms) / 1000.0, OVERHEAD_EDGES_S)
         if row.charge_state == "unpriced":
-            self.unpriced[name] = self.unpriced.get(name, 0) + 1
+            add(self.unpriced, name)
         elif row.charge_nano:
             costs = self.cost_nano.get(name)
             if costs is None:
-                costs = self.cost_nano[name] = [0, 0]
+                costs = self.cost_nano.setdefault(bounded(self.cost_nano, name), [0, 0])
             costs[row.charge_state == "estimated"] += row.charge_nano
 
     def _note_cache(self, s: Settled) -> None:
-        key = f"{s.route}\x1f{s.cache}"
-        self.cached[key] = self.cached.get(key, 0) + 1
+        add(self.cached, f"{s.route}\x1f{s.cache}")
         if s.hit is not None and s.hit.saved_nano > 0:
-            self.saved_nano[s.route] = self.saved_nano.get(s.route, 0) + s.hit.saved_nano
+            add(self.saved_nano, s.route, s.hit.saved_nano)
 
     def refuse(self, code: str) -> None:
-        self.refused[code] = self.refused.get(code, 0) + 1
+        add(self.refused, code)
 
     def judge(self, source: str) -> None:
         """Count one feedback. Sources come from clients, so only those of SOURCES have a label of their own."""
-        source = source if source in SOURCES else "other"
-        self.feedback[source] = self.feedback.get(source, 0) + 1
+        add(self.feedback, source if source in SOURCES else OTHER)
 
 
-def _observe(table: dict[str, list[float]], key: str, value_s: float) -> None:
+def bounded(table: Mapping[str, object], key: str) -> str:
+    """Return the key to count a new series under: its own, or that of all others once a table has MOST_SERIES."""
+    if key in table or len(table) < MOST_SERIES:
+        return key
+    return US.join([OTHER] * (key.count(US) + 1))
+
+
+def add(table: dict[str, int], key: str, count: int = 1) -> None:
+    """Add to a counter; a table never grows beyond MOST_SERIES and one."""
+    if key in table:
+        table[key] += count
+    else:
+        key = bounded(table, key)
+        table[key] = table.get(key, 0) + count
+
+
+def observe(table: Series, key: str, value: float, edges: tuple[float, ...] = LATENCY_EDGES_S) -> None:
+    """Put a value into a histogram; a table never grows beyond MOST_SERIES and one."""
     counts = table.get(key)
     if counts is None:
-        counts = table[key] = [0.0] * (len(LATENCY_EDGES_S) + 2)
-    counts[bisect_left(LATENCY_EDGES_S, value_s)] += 1
-    counts[-1] += value_s
+        counts = table.setdefault(bounded(table, key), [0.0] * (len(edges) + 2))
+    counts[bisect_left(edges, value)] += 1
+    counts[-1] += value
 
 
 _SUMS = (
@@ -193,7 +236,7 @@ def merge(parts: Iterable[Metrics]) -> tuple[Metrics, int]:
             mine = getattr(total, name)
             for key, value in getattr(part, name).items():
                 mine[key] = mine.get(key, 0) + value
-        for name in ("tokens", "cost_nano", "ttft", "total"):
+        for name in ("tokens", "cost_nano", "ttft", "total", "phases", "operations", "used"):
             mine = getattr(total, name)
             for key, values in getattr(part, name).items():
                 mine[key] = [a + b for a, b in zip(mine[key], values, strict=True)] if key in mine else list(values)
@@ -208,102 +251,3 @@ def merge(parts: Iterable[Metrics]) -> tuple[Metrics, int]:
         for key, value in part.breakers.items():
             total.breakers[key] = max(value, total.breakers.get(key, 0))
     return total, workers
-
-
-def render(m: Metrics, workers: int, journal_bytes: int) -> bytes:
-    """Return the Prometheus text format, version 0.0.4."""
-    rows: dict[str, list[str]] = {name: [] for name in METRICS}
-    for key, count in sorted(m.requests.items()):
-        route, deployment, outcome = key.split("\x1f")
-        labels = _labels(route=route, deployment=deployment, outcome=outcome)
-        rows["pointsman_requests_total"].append(f"{labels} {count}")
-    for key, count in sorted(m.degraded.items()):
-        route, rung = key.split("\x1f")
-        rows["pointsman_degraded_total"].append(f"{_labels(route=route, rung=rung)} {count}")
-    _cache(rows, m)
-    _counters(rows["pointsman_feedback_total"], "source", m.feedback)
-    _counters(rows["pointsman_refused_total"], "code", m.refused)
-    _counters(rows["pointsman_shed_total"], "priority", m.shed)
-    _counters(rows["pointsman_attempts_total"], "route", m.attempts)
-    _counters(rows["pointsman_unpriced_total"], "deployment", m.unpriced)
-    _counters(rows["pointsman_breaker_state"], "deployment", m.breakers)
-    _counters(rows["pointsman_plugin_failures_total"], "plugin", m.plugin_failures)
-    _counters(rows["pointsman_silent_answers_total"], "deployment", m.silent)
-    for key, count in sorted(m.alerts.items()):
-        deployment, what = key.split("\x1f")
-        rows["pointsman_alerts_total"].append(f"{_labels(deployment=deployment, alert=what)} {count}")
-    for key, count in sorted(m.quotas.items()):
-        quota, event = key.split("\x1f")
-        rows["pointsman_quota_events_total"].append(f"{_labels(quota=quota, event=event)} {count}")
-    _counters(rows["pointsman_counters_failures_total"], "failure", m.counters_failed)
-    _counters(rows["pointsman_config_workers"], "version", m.config)
-    for deployment, (given, made) in sorted(m.tokens.items()):
-        rows["pointsman_tokens_total"].append(f"{_labels(deployment=deployment, direction='input')} {given}")
-        rows["pointsman_tokens_total"].append(f"{_labels(deployment=deployment, direction='output')} {made}")
-    for deployment, costs in sorted(m.cost_nano.items()):
-        for state, nano in zip(("measured", "estimated"), costs, strict=True):
-            rows["pointsman_cost_usd_total"].append(f"{_labels(deployment=deployment, state=state)} {nano / 1e9:.9f}")
-    for name, table in (("time_to_first_token", m.ttft), ("request_duration", m.total)):
-        for route, counts in sorted(table.items()):
-            rows[f"pointsman_{name}_seconds"] += _histogram(LATENCY_EDGES_S, counts, route=route)
-    rows["pointsman_overhead_seconds"] += _histogram(OVERHEAD_EDGES_S, m.overhead)
-    for name, value in (
-        ("active_requests", m.active),
-        ("open_connections", m.connections),
-        ("pressure", m.pressure),
-        ("counters_local", m.counters_local),
-        ("cache_errors_total", m.cache_errors),
-        ("cache_bytes", m.cache_bytes),
-        ("cache_entries", m.cache_entries),
-        ("journal_errors_total", m.journal_errors),
-        ("callers_errors_total", m.callers_errors),
-        ("complaints_lost_total", m.complaints_lost),
-        ("replayed_total", m.replayed),
-        ("journal_waiting_bytes", journal_bytes),
-        ("workers", workers),
-    ):
-        rows[f"pointsman_{name}"].append(f" {value}")
-    return "".join(_family(name, rows[name]) for name in METRICS).encode()
-
-
-def _cache(rows: dict[str, list[str]], m: Metrics) -> None:
-    """Add the rows of the cache of answers."""
-    for key, count in sorted(m.cached.items()):
-        route, result = key.split("\x1f")
-        rows["pointsman_cache_requests_total"].append(f"{_labels(route=route, result=result)} {count}")
-    for route, nano in sorted(m.saved_nano.items()):
-        rows["pointsman_cache_saved_usd_total"].append(f"{_labels(route=route)} {nano / 1e9:.9f}")
-    for key, count in sorted(m.cache_checks.items()):
-        route, verdict = key.split("\x1f")
-        rows["pointsman_cache_checks_total"].append(f"{_labels(route=route, verdict=verdict)} {count}")
-    for route, (_, low, high, threshold) in sorted(m.cache_trust.items()):
-        rows["pointsman_cache_threshold"].append(f"{_labels(route=route)} {threshold:.4f}")
-        for bound, share in (("low", low), ("high", high)):
-            rows["pointsman_cache_wrong_share"].append(f"{_labels(route=route, bound=bound)} {share:.6f}")
-
-
-def _family(name: str, rows: list[str]) -> str:
-    kind, text = METRICS[name]
-    lines = "".join(f"{name}{row}\n" for row in rows)
-    return f"# HELP {name} {text}\n# TYPE {name} {kind}\n{lines}"
-
-
-def _counters(rows: list[str], label: str, table: dict[str, int]) -> None:
-    rows += [f"{_labels(**{label: key})} {count}" for key, count in sorted(table.items())]
-
-
-def _histogram(edges: tuple[float, ...], counts: list[float], **labels: str) -> list[str]:
-    rows, running = [], 0
-    for edge, count in zip((*map(str, edges), "+Inf"), counts, strict=False):
-        running += int(count)
-        rows.append(f"_bucket{_labels(**labels, le=edge)} {running}")
-    return [*rows, f"_sum{_labels(**labels)} {counts[-1]:.6f}", f"_count{_labels(**labels)} {running}"]
-
-
-def _labels(**labels: str) -> str:
-    if not labels:
-        return ""
-    quoted = (
-        f'{k}="{v.translate({92: chr(92) * 2, 34: chr(92) + chr(34), 10: chr(92) + "n"})}"' for k, v in labels.items()
-    )
-    return "{" + ",".join(quoted) + "}"

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from pointsman.core.reconcile import Booked
+from pointsman.stores.invoices import InvoiceReader
 
 NO_ERROR = ("ok", "client_gone", "degraded")  # outcomes that no client saw as a failure
 LOOKED = 100_000  # rows that one question passes over at most, where no single index leads to what is asked for
@@ -76,7 +77,7 @@ class Sum(msgspec.Struct, frozen=True):
     saved_nano: int
 
 
-class Browser(Protocol):
+class Browser(InvoiceReader, Protocol):
     """Answer such questions; every method raises LedgerError."""
 
     def search(self, query: Search) -> Found:

@@ -7,6 +7,7 @@ that every back end stores the same. One request row per admitted request, one a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import TracebackType
@@ -18,6 +19,12 @@ from pointsman.core.decide import Decision
 from pointsman.core.entry import FORMAT, Admitted, AttemptRow, Feedback, Settled, total_of
 from pointsman.stores.browsing import NO_ERROR as NO_ERROR
 from pointsman.stores.browsing import Browser
+from pointsman.stores.invoices import InvoiceWriter
+from pointsman.stores.report import GROUPS as GROUPS
+from pointsman.stores.report import MOST_GROUPS as MOST_GROUPS
+from pointsman.stores.report import TAG as TAG
+from pointsman.stores.report import Asker
+from pointsman.stores.sql import Db, Values
 from pointsman.stores.usage import FeedbackCounts as FeedbackCounts
 from pointsman.stores.usage import UsageQuery as UsageQuery
 from pointsman.stores.usage import UsageRow as UsageRow
@@ -53,31 +60,6 @@ ATTEMPT_COLUMNS = (
 FEEDBACK_COLUMNS = _columns(
     "id at_ms key project team organisation request_id session score thumbs label comment correction source"
 )
-
-# What usage may be grouped by -> the column that holds it.
-GROUPS = {
-    "route": "route",
-    "model": "model",
-    "provider": "provider",
-    "deployment": "deployment",
-    "key": "key",
-    "project": "project",
-    "team": "team",
-    "organisation": "organisation",
-    "day": "day",
-    "outcome": "outcome",
-    "strategy": "strategy",
-    "asked": "asked_model",
-    "served": "served_model",
-    "kind": "kind",
-    "config": "config_version",
-    "arm": "arm",
-    "degraded": "degraded",
-    "session": "session",
-    "cache": "cache",
-}
-TAG = "tag:"  # `tag:NAME` groups by what follows `NAME:` in a tag
-MOST_GROUPS = 2  # columns in one grouping
 
 
 class LedgerError(Exception):
@@ -136,6 +118,7 @@ class Batch(msgspec.Struct):
     decisions: list[Row] = []
     feedback: list[Row] = []
     marks: dict[str, Mark] = {}
+    ended: list[tuple[Admitted | None, Settled | None]] = []  # what the rows were made of, for observers; never written
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -148,7 +131,7 @@ class Entry(msgspec.Struct, frozen=True):
     feedback: list[dict[str, Any]] = []
 
 
-class Writer(Protocol):
+class Writer(InvoiceWriter, Protocol):
     """Keep rows. One writer per data folder, used by one thread at a time; marks are those of its folder."""
 
     def write(self, batch: Batch) -> int:
@@ -168,10 +151,14 @@ class Writer(Protocol):
         """Drop the marks of segments that are no more."""
         ...
 
+    def changing(self) -> AbstractContextManager[Db]:
+        """Do what is done inside in one transaction, beside what is booked."""
+        ...
+
     def close(self) -> None: ...
 
 
-class Reader(Browser, Protocol):
+class Reader(Browser, Asker, Protocol):
     """Answer questions. Any number of readers beside the writers; every method raises LedgerError."""
 
     def __enter__(self) -> Self: ...
@@ -182,6 +169,10 @@ class Reader(Browser, Protocol):
     def of(self, organisation: str) -> Self:
         """Return this reader, which from now on sees the requests and feedback of one organisation alone, by its name (S4);
         "" changes nothing."""
+        ...
+
+    def ask(self, statement: str, values: Values) -> list[Any]:
+        """Return the rows of a statement that reads, written as `stores/sql.py` says."""
         ...
 
     def usage(self, query: UsageQuery) -> tuple[list[UsageRow], UsageRow]:

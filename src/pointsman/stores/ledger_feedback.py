@@ -26,13 +26,12 @@ _IN_SESSION = f"r.session = f.session AND r.session <> '' AND r.key = f.key AND 
 # The score that was given last for each request, and for each session. What is about requests since then is itself younger.
 # A LIMIT keeps the query inside from being merged into the one around it, where each use would look the request up again.
 _ALL = 9_223_372_036_854_775_807
-_WITHIN = "(:within = '' OR r.organisation = :within)"
 _SCORED = "score IS NOT NULL AND at_ms >= :since"
 _LAST_OF_REQUESTS = f"""
-    SELECT seq, request, score FROM (
-        SELECT seq, request, score, ROW_NUMBER() OVER (PARTITION BY request ORDER BY at_ms DESC, seq DESC) AS place
+    SELECT seq, request, score, thumbs FROM (
+        SELECT seq, request, score, thumbs, ROW_NUMBER() OVER (PARTITION BY request ORDER BY at_ms DESC, seq DESC) AS place
         FROM (
-            SELECT f.seq, f.at_ms, f.score, {_REQUEST} AS request
+            SELECT f.seq, f.at_ms, f.score, f.thumbs, {_REQUEST} AS request
             FROM feedback f WHERE {_SCORED} AND request_id <> '' LIMIT {_ALL}
         ) found WHERE request IS NOT NULL
     ) placed WHERE place = 1"""  # noqa: S608
@@ -42,27 +41,30 @@ _LAST_OF_SESSIONS = f"""
             PARTITION BY session, key, project, team, organisation ORDER BY at_ms DESC, seq DESC) AS place
         FROM feedback WHERE {_SCORED} AND session <> ''
     ) placed WHERE place = 1"""  # noqa: S608
+_SUMS = "COUNT(*), SUM(micro), COUNT(*) FILTER (WHERE thumbs = 'up'), COUNT(*) FILTER (WHERE thumbs IN ('up', 'down'))"
 
 
-def scores_sql(columns: Sequence[tuple[str, str]]) -> str:
-    """Return the statement of the last scores by columns of requests, each a name and an expression over `r`; parameters
-    `since`, `within` and those of the expressions. Each row is 0, the group, sum and
-    count; in the last one, which is over all, 1 stands in front. A session that was judged counts once in each group that
-    it has requests in, and once over all."""
+def scores_sql(columns: Sequence[tuple[str, str]], condition: str, micro: str) -> str:
+    """Return the statement of the last scores by columns of requests, each a name and an expression over `r`; `condition`:
+    which of the requests `r`; `micro`: the score of `f` in millionths. Parameters are `since` and those of the expressions.
+
+    Each row is 0, the group and the sums of `stores/report.py:JUDGED`; in the last one, which is over all, 1 stands in
+    front. A session that was judged counts once in each group that it has requests in, and once over all."""
     names = "".join(f"{name}, " for name, _ in columns)
     named = "".join(f"{expression} AS {name}, " for name, expression in columns)
     none = "NULL, " * len(columns)
+    groups = ", ".join(str(n + 2) for n in range(len(columns)))
     return f"""
         WITH judged AS (
-            SELECT {named} f.seq AS judgement, f.score AS score FROM ({_LAST_OF_REQUESTS}) f
-            CROSS JOIN requests r ON r.seq = f.request WHERE r.at_ms >= :since AND {_WITHIN}
+            SELECT {named} f.seq AS judgement, {micro} AS micro, f.thumbs AS thumbs FROM ({_LAST_OF_REQUESTS}) f
+            CROSS JOIN requests r ON r.seq = f.request WHERE {condition}
             UNION ALL
-            SELECT DISTINCT {named} f.seq, f.score FROM ({_LAST_OF_SESSIONS}) f
-            CROSS JOIN requests r ON {_IN_SESSION} WHERE r.at_ms >= :since AND {_WITHIN}
+            SELECT DISTINCT {named} f.seq, {micro}, f.thumbs FROM ({_LAST_OF_SESSIONS}) f
+            CROSS JOIN requests r ON {_IN_SESSION} WHERE {condition}
         )
-        SELECT 0, {names} SUM(score), COUNT(*) FROM judged GROUP BY {", ".join(name for name, _ in columns)}
+        SELECT 0, {names} {_SUMS} FROM judged {f"GROUP BY {groups}" if groups else ""}
         UNION ALL
-        SELECT 1, {none} SUM(score), COUNT(*) FROM (SELECT DISTINCT judgement, score FROM judged) once"""  # noqa: S608  columns
+        SELECT 1, {none} {_SUMS} FROM (SELECT DISTINCT judgement, micro, thumbs FROM judged) once"""  # noqa: S608  columns
 
 
 COUNTS_SQL = f"""

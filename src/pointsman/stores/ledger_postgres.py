@@ -11,8 +11,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pointsman.stores import ledger_browsing
+from pointsman.core.invoice import Kept
+from pointsman.stores import invoices_sql, ledger_browsing
 from pointsman.stores import ledger_schema as sql
+from pointsman.stores.invoices import Order
 from pointsman.stores.ledger import (
     ATTEMPT_COLUMNS,
     FEEDBACK_COLUMNS,
@@ -27,7 +29,8 @@ from pointsman.stores.ledger import (
 )
 from pointsman.stores.ledger_reading import SqlReader
 from pointsman.stores.postgres import Link, LinkAway, LinkBusy, LinkError, Rows, migrate, version_of
-from pointsman.stores.sql import Values
+from pointsman.stores.report_sql import POSTGRES
+from pointsman.stores.sql import Db, Values
 
 if TYPE_CHECKING:
     import asyncpg
@@ -93,6 +96,17 @@ class PostgresWriter:
             row = link.execute(sql.SELECT_POLICY, (version,)).fetchone()
         return bytes(row[0]) if row is not None else None
 
+    def issue(self, order: Order) -> tuple[Kept, bool]:
+        """Make a document and keep it, in one transaction that is alone; return it, and whether it is new."""
+        with _told(), self._ready() as link, link.transaction(LOCK):
+            return invoices_sql.add(link, order)
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[Db]:
+        """Do what is done inside in one transaction; routers that write are not kept waiting."""
+        with _told(), self._ready() as link, link.transaction():
+            yield link
+
     def close(self) -> None:
         self._link.close()
 
@@ -126,6 +140,8 @@ class PostgresWriter:
 class PostgresReader(SqlReader):
     """Read the ledger, never writing. No question takes longer than `limit_s` seconds (fault 102)."""
 
+    _engine = POSTGRES
+
     def __init__(self, url: str, limit_s: float = 60.0) -> None:
         self._link = Link(url, SCHEMA, limit_s=limit_s, read_only=True)
         with contextlib.ExitStack() as unless_ready:
@@ -142,6 +158,15 @@ class PostgresReader(SqlReader):
 
     def close(self) -> None:
         self._link.close()
+
+    def interrupt(self) -> None:
+        """End what is asked now, from another thread, and refuse what would be asked later."""
+        self._link.interrupt()
+
+    @contextlib.contextmanager
+    def _at_once(self) -> Iterator[None]:
+        with _told(), self._link.transaction(kind="REPEATABLE READ"):
+            yield
 
     def _rows(self, statement: str, values: Values) -> Rows:
         with _told():

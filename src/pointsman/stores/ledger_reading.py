@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,20 +12,21 @@ from pointsman.core.decide import Decision
 from pointsman.core.entry import FORMAT
 from pointsman.core.reconcile import Booked
 from pointsman.stores import ledger_browsing as browsing
-from pointsman.stores import ledger_feedback
+from pointsman.stores import ledger_feedback, report_sql
 from pointsman.stores import ledger_schema as sql
 from pointsman.stores.browsing import LATE_MS, LOOKED, Found, Search, Sum, Sums
+from pointsman.stores.invoices_sql import SqlInvoices
 from pointsman.stores.ledger import Entry, FeedbackCounts, UsageQuery, UsageRow
+from pointsman.stores.report import Question
+from pointsman.stores.report_reading import Reports
 from pointsman.stores.sql import Values
 
 MOST_FOUND = 10
 MOST_FEEDBACK = 100  # shown of one request, the newest
 
 
-class SqlReader:
+class SqlReader(Reports, SqlInvoices):
     """Answer questions with statements; how they are run is a back end's."""
-
-    _within = ""  # the organisation whose rows alone are seen
 
     def __enter__(self) -> Self:
         return self
@@ -39,10 +39,6 @@ class SqlReader:
     @abstractmethod
     def close(self) -> None: ...
 
-    @abstractmethod
-    def _rows(self, statement: str, values: Values) -> Iterable[Any]:
-        """Return rows, each by name and by number, perhaps only as they are found. Both raise LedgerError."""
-
     def of(self, organisation: str) -> Self:
         """See the requests and feedback of one organisation alone from now on; "" changes nothing."""
         self._within = organisation or self._within
@@ -50,12 +46,15 @@ class SqlReader:
 
     def usage(self, query: UsageQuery) -> tuple[list[UsageRow], UsageRow]:
         """Return the groups and the total over all rows, those beyond `query.most` included."""
-        statement = sql.usage_sql(query)
-        since = {"since": query.since_ms, "within": self._within}
-        groups = self._all(statement, since | {"most": query.most} | sql.tag_values(query.by))
-        [total] = self._all(sql.TOTAL_SQL, since)
-        scores = self._scores(query, {tuple(row)[: len(query.by)] for row in groups})
-        return [_usage_row(tuple(row), len(query.by), scores) for row in groups], _usage_row(tuple(total), 0, scores)
+        found = self.report(Question(_USAGE, query.by, since_ms=query.since_ms, most=query.most))
+        wide = len(query.by)
+        return [UsageRow(row[:wide], *row[wide:]) for row in found.rows], UsageRow((), *found.total)
+
+    def newest_policy(self) -> bytes | None:
+        """Return what decides in the config version of the newest request, as it was kept; None: it is not known."""
+        versions = self._all(report_sql.NEWEST_POLICY, ())
+        blobs = self._all(sql.SELECT_POLICY, (versions[0][0],)) if versions else []
+        return bytes(blobs[0][0]) if blobs else None
 
     def booked(self, providers: tuple[str, ...], first_day: str, last_day: str) -> list[Booked]:
         """Return sums of the attempts at some providers, by UTC day (both included) of their requests."""
@@ -118,31 +117,16 @@ class SqlReader:
         ]
         return made[1:], made[0]
 
-    def _scores(self, query: UsageQuery, groups: set[tuple[Any, ...]]) -> Scores:
-        """Return the scores of these groups and of the total."""
-        values = {"since": query.since_ms, "within": self._within} | sql.tag_values(query.by)
-        found = self._rows(ledger_feedback.scores_sql(sql.columns_of(query.by, "r.")), values)
-        scores: Scores = {}
-        for whole, *group, score, judged in found:
-            key = () if whole else tuple(group)
-            if whole or key in groups:
-                scores[key] = score or 0.0, judged
-        return scores
+    def ask(self, statement: str, values: Values) -> list[Any]:
+        """Return the rows of a statement that reads, written as `stores/sql.py` says. Raise LedgerError."""
+        return self._all(statement, values)
 
     def _all(self, statement: str, values: Values) -> list[Any]:
         return list(self._rows(statement, values))
 
 
-Scores = dict[tuple[Any, ...], tuple[float, int]]  # by group, () for the total: sum of the last scores, and how many
-
-
-def _usage_row(row: tuple[Any, ...], groups: int, scores: Scores) -> UsageRow:
-    group = row[:groups]
-    sums: list[Any] = [int(value or 0) for value in row[groups:-1]]  # PostgreSQL sums to decimals
-    sums += map(int, row[-1].split(",")) if row[-1] else (None, None)
-    score, judged = scores.get(group, (0.0, 0))
-    sums += (score / judged, judged) if judged else (None, 0)
-    return UsageRow(tuple(map(str, group)), *sums)
+# The measures of a UsageRow, in its order.
+_USAGE = tuple({"feedback": "feedback_score"}.get(name, name) for name in UsageRow.__struct_fields__ if name != "group")
 
 
 def _decision(format: int, blob: bytes) -> Decision | None:

@@ -6,16 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from string import ascii_lowercase
 
-from pointsman.stores import ledger_browsing
-from pointsman.stores.ledger import (
-    ATTEMPT_COLUMNS,
-    FEEDBACK_COLUMNS,
-    GROUPS,
-    NO_ERROR,
-    REQUEST_COLUMNS,
-    TAG,
-    UsageQuery,
-)
+from pointsman.stores import invoices_schema, ledger_browsing
+from pointsman.stores.ledger import ATTEMPT_COLUMNS, FEEDBACK_COLUMNS, REQUEST_COLUMNS
 
 APPLICATION_ID = 0x504D4C47  # "PMLG", so that any other SQLite file is refused
 
@@ -167,7 +159,20 @@ ALTER TABLE requests ADD COLUMN saved_nano INTEGER;
 # hours, days: sums of requests, so that a look at a month does not read each; indexes by which lists are found.
 _V5 = ledger_browsing.MIGRATION
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
+# invoices: what was issued, with a chain of hashes over it.
+_INVOICES = invoices_schema.MIGRATION
+
+# exports: up to which `seq` all rows are in an export, so that retention may delete them.
+_EXPORTS = """
+CREATE TABLE exports (
+    place TEXT PRIMARY KEY,           -- its folder
+    requests_seq INTEGER NOT NULL,
+    feedback_seq INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL            -- Unix milliseconds
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _INVOICES, _EXPORTS)
 
 
 def _insert(table: str, columns: tuple[str, ...]) -> str:
@@ -200,25 +205,6 @@ SELECT_DECISION = "SELECT format, blob FROM decisions WHERE request_id = ?"
 RECENT = f"SELECT * FROM requests WHERE {WITHIN} ORDER BY seq DESC LIMIT :most"  # noqa: S608
 AFTER = f"SELECT * FROM requests WHERE seq > :after AND {WITHIN} ORDER BY seq LIMIT :most"  # noqa: S608
 
-_NO_ERROR = ", ".join(f"'{outcome}'" for outcome in NO_ERROR)
-_SUMS = f"""
-    COUNT(*), SUM(input_tokens), SUM(output_tokens), SUM(cache_read_tokens),
-    SUM(CASE WHEN charge_state = 'measured' THEN charge_nano END),
-    SUM(CASE WHEN charge_state = 'estimated' THEN charge_nano END),
-    COUNT(*) - COUNT(charge_nano), COUNT(*) FILTER (WHERE outcome NOT IN ({_NO_ERROR})),
-    COUNT(*) FILTER (WHERE attempts > 1 AND deployment <> planned AND planned <> ''),
-    COUNT(*) FILTER (WHERE degraded <> ''), SUM(recovered), COUNT(*) FILTER (WHERE cached_id <> ''), SUM(saved_nano),
-    percentiles(ttft_us)
-    FROM requests WHERE at_ms >= :since AND {WITHIN}"""
-
-
-def usage_sql(query: UsageQuery) -> str:
-    """Return the statement of a query's groups; parameters `since`, `within`, `most` and those of `tag_values`. Only column
-    names of GROUPS get into it; KeyError for any other."""
-    columns = ", ".join(expression for _, expression in columns_of(query.by))
-    numbers = ", ".join(str(i + 1) for i in range(len(query.by)))
-    return f"SELECT {columns}, {_SUMS} GROUP BY {numbers} ORDER BY {len(query.by) + 1} DESC, {numbers} LIMIT :most"
-
 
 def booked_sql(providers: int) -> str:
     """Return the statement of sums of attempts by day and model; parameters `first`, `last`, `within` and those of
@@ -236,35 +222,3 @@ GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6"""  # noqa: S608
 def provider_values(providers: Sequence[str]) -> dict[str, str]:
     """Return the parameters of providers; of some twenty at most, as names of parameters are letters."""
     return {f"provider_{letter}": name for letter, name in zip(ascii_lowercase, providers, strict=False)}
-
-
-def columns_of(by: Sequence[str], table: str = "") -> list[tuple[str, str]]:
-    """Return what a query groups by, each as a name and an expression over the columns of `table`."""
-    places = zip(by, "ab", strict=False)  # MOST_GROUPS of them
-    return [
-        (f"tag_{place}", _tag(f"{table}tags", place)) if name.startswith(TAG) else (GROUPS[name], table + GROUPS[name])
-        for name, place in places
-    ]
-
-
-def tag_values(by: Sequence[str]) -> dict[str, str]:
-    """Return the parameters of the tags that a query groups by."""
-    made: dict[str, str] = {}
-    for name, place in zip(by, "ab", strict=False):
-        if name.startswith(TAG):
-            tag = name.removeprefix(TAG)
-            made |= {f"begin_{place}": f",{tag}:", f"whole_{place}": f",{tag},", f"name_{place}": tag}
-    return made
-
-
-def _tag(tags: str, place: str) -> str:
-    """Return what follows the first `NAME:` among tags; NAME if it is one itself; else ''."""
-    begin = f"CAST(:begin_{place} AS TEXT)"
-    rest = f"substr({tags}, instr({tags}, {begin}) + length({begin}))"
-    return (
-        f"CASE WHEN instr({tags}, {begin}) > 0 THEN substr({rest}, 1, instr({rest}, ',') - 1)"
-        f" WHEN instr({tags}, CAST(:whole_{place} AS TEXT)) > 0 THEN CAST(:name_{place} AS TEXT) ELSE '' END"
-    )
-
-
-TOTAL_SQL = "SELECT " + _SUMS

@@ -97,6 +97,8 @@ class Link:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: asyncpg.Connection | None = None
         self._inside = False  # a transaction, which no other connection may go on with
+        self._task: asyncio.Future[Any] | None = None  # the statement under way
+        self._interrupted = False
 
     def execute(self, statement: str, values: Values = ()) -> Rows:
         """Run one statement, written as `stores/sql.py` says."""
@@ -133,6 +135,14 @@ class Link:
             self._loop = asyncio.new_event_loop()
         return self._loop.run_until_complete(self._run(work))
 
+    def interrupt(self) -> None:
+        """End the statement under way, from another thread, and refuse all that come after with LinkBusy."""
+        self._interrupted = True
+        loop, task = self._loop, self._task
+        if loop is not None and task is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                loop.call_soon_threadsafe(task.cancel)  # the driver tells the server
+
     def close(self) -> None:
         """Close the connection and the loop; the Link may be used again. As `run`, never from within an event loop."""
         if self._loop is not None:
@@ -155,13 +165,19 @@ class Link:
 
     async def _bounded(self, work: Awaitable[T], limit_s: float) -> T:
         """Wait for a piece of work, but not for its end when it is cancelled: the driver may wait for the server there."""
-        task = asyncio.ensure_future(work)
+        self._task = task = asyncio.ensure_future(work)
         task.add_done_callback(lambda ended: None if ended.cancelled() else ended.exception())
+        if self._interrupted:
+            task.cancel()
         done, _ = await asyncio.wait({task}, timeout=limit_s)
+        self._task = None
         if not done:
             self._drop()
             task.cancel()
             raise LinkAway(f"{self.name}: no answer within {limit_s:.0f} s")
+        if task.cancelled():
+            self._drop()
+            raise LinkBusy(f"{self.name}: the question was interrupted")
         error = task.exception()  # the driver's own, OSError, TimeoutError, ValueError and others
         if error is None:
             return task.result()

@@ -17,12 +17,6 @@ REPLACED = (
     # A word that SQLite takes for an order of joining; PostgreSQL orders joins itself, and has ON for other joins only.
     ("CROSS JOIN", "JOIN"),
     ("instr(", "strpos("),  # the same
-    # An aggregate of our own in SQLite, which has none.
-    (
-        "percentiles(ttft_us)",
-        "array_to_string(percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY ttft_us)"
-        " FILTER (WHERE ttft_us > 0), ',')",
-    ),
 )
 TYPES = (
     # SQLite numbers such a column by itself.
@@ -32,6 +26,10 @@ TYPES = (
     (" BLOB", " BYTEA"),
     (" TEXT", ' TEXT COLLATE "C"'),  # compared byte by byte, as in SQLite: ids are found by their beginning
     (" WITHOUT ROWID", ""),
+)
+# A trigger that refuses is a function in PostgreSQL, where rows can go by TRUNCATE too.
+_TRIGGER = re.compile(
+    r"CREATE TRIGGER (\w+) BEFORE (UPDATE|DELETE) ON (\w+) BEGIN SELECT RAISE\(ABORT, '([^']*)'\); END"
 )
 _VALUE = re.compile(r"(?<!:):([a-z_]+)|\?")
 
@@ -71,8 +69,29 @@ def for_postgres(statement: str) -> tuple[str, tuple[str, ...]]:
     return _VALUE.sub(numbered, statement), tuple(names)
 
 
+@lru_cache(maxsize=256)
+def for_duckdb(statement: str) -> tuple[str, tuple[str, ...]]:
+    """Return a statement with `$name` for its values, and what they are called: DuckDB takes no others."""
+    names = tuple(dict.fromkeys(found[1] for found in _VALUE.finditer(statement)))
+    return _VALUE.sub(r"$\1", statement.replace("CROSS JOIN", "JOIN")), names
+
+
 def tables_for_postgres(script: str) -> str:
-    """Return a script that makes tables with PostgreSQL's types."""
+    """Return a script that makes tables with PostgreSQL's types, and its triggers that refuse."""
+    script = _TRIGGER.sub(_refusal, script)
     for ours, theirs in TYPES:
         script = script.replace(ours, theirs)
     return script
+
+
+def _refusal(found: re.Match[str]) -> str:
+    name, event, table, why = found.groups()
+    made = (
+        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '{why}'; END $$;\n"
+        f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()"
+    )
+    if event == "DELETE":
+        made += (
+            f";\nCREATE TRIGGER {name}_whole BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
+        )
+    return made

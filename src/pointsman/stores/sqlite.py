@@ -9,11 +9,15 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
-from pointsman.stores import ledger_browsing
+from pointsman.core.invoice import Kept
+from pointsman.stores import invoices_sql, ledger_browsing
 from pointsman.stores import ledger_schema as sql
+from pointsman.stores.invoices import Order
 from pointsman.stores.ledger import Batch, LedgerBusy, LedgerError, LedgerMissing, Mark, Row
 from pointsman.stores.ledger_reading import SqlReader
-from pointsman.stores.sql import Values
+from pointsman.stores.report import PERCENTS
+from pointsman.stores.report_sql import SQLITE
+from pointsman.stores.sql import Db, Values
 
 FILE = "ledger.sqlite"
 BUSY_S = 5.0  # how long to wait for another process's lock
@@ -74,6 +78,17 @@ class SqliteWriter:
             row = self._db.execute(sql.SELECT_POLICY, (version,)).fetchone()
         return bytes(row[0]) if row is not None else None
 
+    def issue(self, order: Order) -> tuple[Kept, bool]:
+        """Make a document and keep it, in one transaction; return it, and whether it is new."""
+        with _told(self._path), _transaction(self._db) as db:
+            return invoices_sql.add(db, order)
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[Db]:
+        """Do what is done inside in one transaction, alone."""
+        with _told(self._path), _transaction(self._db) as db:
+            yield db
+
     def close(self) -> None:
         self._db.close()
 
@@ -81,11 +96,14 @@ class SqliteWriter:
 class SqliteReader(SqlReader):
     """Read the ledger of a file, never writing. No question takes longer than `limit_s` seconds (fault 102)."""
 
+    _engine = SQLITE
+
     def __init__(self, path: Path, limit_s: float = 60.0) -> None:
         if not path.is_file():
             raise LedgerMissing(f"there is no ledger at {path}")
         self._path = path
         self._limit_s = limit_s
+        self._interrupted = False
         with _told(path):
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
             try:
@@ -102,16 +120,29 @@ class SqliteReader(SqlReader):
     def close(self) -> None:
         self._db.close()
 
+    def interrupt(self) -> None:
+        """End what is asked now, from another thread, and refuse what would be asked later."""
+        self._interrupted = True
+
+    @contextlib.contextmanager
+    def _at_once(self) -> Iterator[None]:
+        with _told(self._path):
+            self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.rollback()
+
     def _rows(self, statement: str, values: Values) -> Iterator[sqlite3.Row]:
         """Yield the rows as they are found; both finding and fetching them stand under the limit."""
         until_s = time.monotonic() + self._limit_s
-        self._db.set_progress_handler(lambda: time.monotonic() > until_s, STEPS_PER_CHECK)
+        self._db.set_progress_handler(lambda: self._interrupted or time.monotonic() > until_s, STEPS_PER_CHECK)
         with _told(self._path):
             yield from self._db.execute(statement, values)
 
 
 class _Percentiles:
-    """Aggregate: "p50,p95" of the positive values, nearest rank; NULL when there are none."""
+    """Aggregate: PERCENTS of the positive values, nearest rank, as one text with commas; NULL when there are none."""
 
     def __init__(self) -> None:
         self._values = array("q")
@@ -124,7 +155,7 @@ class _Percentiles:
         values = sorted(self._values)
         if not values:
             return None
-        return ",".join(str(values[(len(values) * share + 99) // 100 - 1]) for share in (50, 95))
+        return ",".join(str(values[(len(values) * percent + 99) // 100 - 1]) for percent in PERCENTS)
 
 
 def _requests(db: sqlite3.Connection, rows: list[Row]) -> int:
@@ -189,6 +220,8 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         text = str(error)
+        if text == "integer overflow":
+            raise LedgerError(f"{path}: a sum is larger than 2^63-1: ask for a shorter time or fewer groups") from None
         if text == "interrupted" or "locked" in text or "busy" in text:
             why = "the question takes too long" if text == "interrupted" else text
             raise LedgerBusy(f"{path}: {why}") from None

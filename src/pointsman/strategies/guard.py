@@ -29,6 +29,10 @@ def _usage() -> tuple[float, int]:
     return used.ru_utime + used.ru_stime, used.ru_nvcsw
 
 
+def _print(text: str) -> None:
+    print(f"pointsman: {text}", file=sys.stderr, flush=True)
+
+
 class Failed(Exception):
     """Say in a few words how a plug-in failed; nothing of the request is in it."""
 
@@ -45,6 +49,7 @@ class Guards:
         self._strikes: dict[str, deque[float]] = {}
         self._until_s: dict[str, float] = {}
         self.failures: dict[str, int] = {}
+        self.tell: Callable[[str], None] = _print
 
     def resting(self, name: str) -> bool:
         """Tell whether a plug-in is disabled now."""
@@ -90,8 +95,8 @@ class Guards:
             strikes.clear()
             self._until_s[name] = now_s + PAUSE_S
             last = fault or f"took {took_ms:.1f} ms"
-            told = f"pointsman: the plug-in {name} is disabled for {PAUSE_S:g} s: it failed {STRIKES} times within "
-            print(f"{told}{WITHIN_S:g} s; the last time it {last}", file=sys.stderr, flush=True)
+            told = f"the plug-in {name} is disabled for {PAUSE_S:g} s: it failed {STRIKES} times within "
+            self.tell(f"{told}{WITHIN_S:g} s; the last time it {last}")
 
 
 def _place(error: BaseException) -> str:

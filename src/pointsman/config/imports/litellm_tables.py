@@ -244,7 +244,7 @@ LOST = {
     "custom_auth": "clients have keys: `keys`.",
     "enable_jwt_auth": "clients have keys: `keys`.",
     "completion_model": "clients name a route; there is no default.",
-    "forward_client_headers_to_llm_api": "only openai-beta and traceparent are passed on.",
+    "forward_client_headers_to_llm_api": "only openai-beta is passed on.",
     "pass_through_endpoints": "there are no pass-through endpoints here.",
     "key_management_system": 'secrets come from variables or files: "${NAME}", {file: path}.',
     "model_alias_map": "write a route with the alias as its name.",
