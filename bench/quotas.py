@@ -30,7 +30,7 @@ QUOTAS = (
 
 def asks() -> list[Ask]:
     amounts = (1, 900, 2_500_000)
-    return [Ask(Counter(quota, "dev"), amount, True) for quota, amount in zip(QUOTAS, amounts, strict=True)]
+    return [(Counter(quota, "dev"), amount, True) for quota, amount in zip(QUOTAS, amounts, strict=True)]
 
 
 def ends(asked: list[Ask], verdict: Verdict) -> list[End]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from counter_kit import counter, opened, ready, settle
 
-from pointsman.core.quotas import Ask, Verdict
+from pointsman.core.quotas import Verdict
 
 
 async def burst(given: dict[str, Any]) -> dict[str, Any]:
@@ -32,7 +32,7 @@ async def burst(given: dict[str, Any]) -> dict[str, Any]:
     async def one() -> Verdict:
         nonlocal leased
         coming: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        verdict = store.reserve([Ask(measured, given["amount"], True)], coming.set_result)
+        verdict = store.reserve([(measured, given["amount"], True)], coming.set_result)
         leased += verdict is not None and not verdict.local
         return verdict if verdict is not None else await asyncio.wait_for(coming, 5)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pointsman.core.quotas import Ask, Counter, Quota, Verdict, Windows
+from pointsman.core.quotas import Counter, Quota, Verdict, Windows
 from pointsman.stores.counters.base import Clock, Counters
 from pointsman.stores.counters.choose import Place, open_counters
 
@@ -22,7 +22,7 @@ class Hands:
         self.wall_ms = NOON_MS
 
     def clock(self) -> Clock:
-        return Clock(lambda: self.now_ms, lambda: self.wall_ms)
+        return Clock(lambda: self.now_ms / 1000.0, lambda: self.wall_ms * 1_000_000)
 
     def pass_ms(self, ms: int) -> None:
         self.now_ms += ms
@@ -60,7 +60,7 @@ async def take(store: Counters, *asked: tuple[Counter, int], hard: bool = True) 
         if not coming.done():
             coming.set_result(verdict)
 
-    verdict = store.reserve([Ask(one, amount, hard and one.hard) for one, amount in asked], then)
+    verdict = store.reserve([(one, amount, hard and one.hard) for one, amount in asked], then)
     return verdict if verdict is not None else await asyncio.wait_for(coming, 5)
 
 
@@ -68,6 +68,7 @@ def settle(store: Counters, verdict: Verdict, asked: Sequence[tuple[Counter, int
     """Settle what `take` has reserved."""
     ends = [(one, amount, used, t.start) for (one, amount), used, t in zip(asked, actual, verdict.taken, strict=True)]
     store.settle(ends, local=verdict.local)
+    store.flush()
 
 
 async def until_settled(store: Counters) -> None:

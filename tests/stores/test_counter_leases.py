@@ -12,7 +12,7 @@ import pytest
 from counter_kit import counter, opened, ready, settle, take, until_settled
 
 from counter_servers import SHARED, Shared, started
-from pointsman.core.quotas import Ask, Counter
+from pointsman.core.quotas import Counter
 from pointsman.stores.counters.base import Counters
 
 LEASE_MS = 60
@@ -49,7 +49,7 @@ async def busy(store: Counters, *asked: tuple[Counter, int]) -> int:
     until_s = time.monotonic() + 30
     while True:
         coming = asyncio.get_running_loop().create_future()
-        verdict = store.reserve([Ask(one, amount, True) for one, amount in asked], coming.set_result)
+        verdict = store.reserve([(one, amount, True) for one, amount in asked], coming.set_result)
         at_once, verdict = verdict is not None, verdict or await coming
         assert verdict.refusing < 0 and not verdict.local and time.monotonic() < until_s
         settle(store, verdict, asked, *(amount for _, amount in asked))
@@ -89,7 +89,7 @@ async def test_near_the_limit_there_are_no_leases(store: Counters) -> None:
     usd, until_s = counter("usd", 150, "mo"), time.monotonic() + 6 * LEASE_MS / 1000
     while time.monotonic() < until_s:
         coming = asyncio.get_running_loop().create_future()
-        assert store.reserve([Ask(usd, 10, True)], coming.set_result) is None
+        assert store.reserve([(usd, 10, True)], coming.set_result) is None
         settle(store, await coming, [(usd, 10)], 0)
 
 

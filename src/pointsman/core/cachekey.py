@@ -13,7 +13,7 @@ import msgspec
 
 from pointsman.core.policy import Cache, Policy, Route
 
-FORMAT = 1  # of keys and of what is kept under them; raised when either changes its meaning
+FORMAT = 2  # of keys and of what is kept under them; raised when either changes its meaning
 SHARE_BYTES, KEY_BYTES = 12, 20
 MOST_REQUEST_BYTES = 256 * 1024  # requests with larger bodies are not looked up
 
@@ -84,7 +84,7 @@ def key_of(caching: Caching, who: tuple[str, str, str, str], body: bytes, beta: 
     except (msgspec.MsgspecError, OverflowError, RecursionError, UnicodeError):
         return None
     share = share_of(caching.settings.scope, caching.label, who)
-    digest = blake2b(canonical, digest_size=KEY_BYTES, key=caching.mark + share)
+    digest = blake2b(caching.mark + share + canonical, digest_size=KEY_BYTES)  # the first two are always of one length
     if beta is not None:
         digest.update(b"\0" + beta)  # the canonical text holds no NUL
     return CacheKey(share.hex(), digest.hexdigest(), UNSHARED.isdisjoint(members))

@@ -78,6 +78,7 @@ class Counter:
             "flat",
             "hard",
             "limit",
+            "money",
             "name",
             "near",
             "period",
@@ -99,6 +100,7 @@ class Counter:
         self.period = quota.period
         self.rate_us = quota.rate_us
         self.flat = bool(quota.rate_us) and quota.measure == "requests"  # what was taken was used, once it is sent
+        self.money = quota.measure == "usd" and deployments is None  # what all attempts cost together
         self.hard = quota.over != "notify"
         self.near = quota.amount - quota.amount * quota.notify_at  # so much left is little
         self.told = Told(quota)
@@ -114,12 +116,9 @@ class Counter:
         return other
 
 
-class Ask(NamedTuple):
-    """Hold what a request reserves of one counter. `hard`: it is refused when that does not fit."""
-
-    counter: Counter
-    amount: int
-    hard: bool
+# What a request reserves of one counter: the counter, how much, and whether it is refused when that does not fit. (A plain
+# tuple, as it is made for every request.)
+Ask = tuple[Counter, int, bool]
 
 
 class Taken(NamedTuple):
@@ -252,6 +251,35 @@ def reserved(quota: Quota, features: Features, option: Option, route_tokens: int
     return -(-nano // TOKENS_PER_RATE) + rates.request
 
 
+class Weights(NamedTuple):
+    """Hold how `reserved` depends on the request alone: nano-units a million input and output tokens, and per request.
+    Without a limit of the client's an answer may have `assumed` tokens, and with one at most `most`."""
+
+    input: int
+    output: int
+    request: int
+    assumed: int
+    most: int
+
+
+def weights_of(quota: Quota, option: Option, route_tokens: int | None) -> Weights | None:
+    """Return what `reserved` comes to for every request that goes to `option`; None: the time or the length decides."""
+    most = min(option.output_cap_tokens, option.max_output_tokens)
+    assumed = min(most, quota.assume_output_tokens if route_tokens is None else route_tokens)
+    most = most if route_tokens is None else min(most, route_tokens)
+    if quota.measure != "usd":
+        counted = {"input_tokens": (1, 0, 0), "output_tokens": (0, 1, 0), "tokens": (1, 1, 0)}
+        each, answered, request = counted.get(quota.measure, (0, 0, 1))
+        return Weights(each * TOKENS_PER_RATE, answered * TOKENS_PER_RATE, request, assumed, most)
+    price = option.price
+    if price is None:
+        return Weights(0, 0, 0, assumed, most)
+    if price.tiers or price.windows:
+        return None
+    rates = price.rates
+    return Weights(rates.input, max(rates.output, rates.reasoning or 0), rates.request, assumed, most)
+
+
 def used(counter: Counter, reserved: int, rows: Iterable[AttemptRow]) -> int:
     """Return what the attempts of a request used of a counter. One whose usage or cost is unknown used what was reserved
     for it: unknown is not zero (I5)."""
@@ -291,6 +319,11 @@ class Told:
         money = quota.measure == "usd"
         self.before = "" if money else f"x-ratelimit-limit-{what}: {quota.amount}\r\nx-ratelimit-remaining-{what}: "
         self.after = "" if money else f"\r\nx-ratelimit-reset-{what}: "
+
+    def lines(self, left: int, reset_us: int) -> str:
+        """Return the lines, for what is left and the microseconds until all is free."""
+        reset = span(reset_us) if reset_us >= 1_000_000 else f"{-(-reset_us // 1000) if reset_us > 0 else 0}ms"
+        return f"{self.before}{left if left > 0 else 0}{self.after}{reset}\r\n"
 
 
 def span(us: int) -> str:

@@ -9,6 +9,7 @@ same way.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from pointsman.core.entry import Admitted, Feedback, Record, Settled, encode_records
@@ -39,6 +40,7 @@ class Books:
         self._senders: list[Sender] = []
         self._answers: list[tuple[Edge, bytes, str]] = []  # with the id of the record
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.first: Callable[[], None] = _nothing  # done at the end of a turn before anybody hears of it
 
     def admit(self, record: Admitted | Feedback, sender: Sender) -> None:
         """Keep the record; `sender` hears `booked` when it is written, before the next poll. Raise JournalError
@@ -60,6 +62,7 @@ class Books:
 
     def turn(self) -> None:
         """End the turn: write the records, then let go what waited."""
+        self.first()
         records, senders, answers = self._records, self._senders, self._answers
         self._records, self._senders, self._answers = [], [], []
         lost: dict[str, JournalError] = {}  # by the id of the record
@@ -116,6 +119,10 @@ class Books:
         if settled:
             self.journal.put_off(encode_records(settled))
         COMPLAINTS.say(f"{len(records)} records could not be written: {error}", "records_lost", records=len(records))
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _encoded(records: list[Record]) -> bytes:

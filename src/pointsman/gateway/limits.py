@@ -16,6 +16,7 @@ import msgspec
 
 from pointsman.core.case import zone_of
 from pointsman.core.policy import Key, Policy
+from pointsman.core.pricing import TOKENS_PER_RATE
 from pointsman.core.quotas import (
     NEVER_US,
     Ask,
@@ -24,20 +25,23 @@ from pointsman.core.quotas import (
     Quota,
     Taken,
     Verdict,
+    Weights,
     Windows,
     amount_text,
     limit_text,
     reserved,
+    weights_of,
 )
 from pointsman.core.reading import Reading, Readings
 from pointsman.gateway.answers import Refused
 from pointsman.gateway.complaints import COMPLAINTS
 from pointsman.gateway.lines import Lines
-from pointsman.gateway.reservation import headers_of
+from pointsman.gateway.reservation import Reservation, headers_of
 from pointsman.stores.counters.base import Clock, Counters, CountersError
 from pointsman.stores.counters.choose import Place, open_counters
 
 if TYPE_CHECKING:
+    from pointsman.core.options import Options
     from pointsman.gateway.endpoints import Chosen
     from pointsman.gateway.live import Clock as WorkerClock
     from pointsman.observe.metrics import Metrics
@@ -48,15 +52,16 @@ READ_AT_ONCE = 50  # while the store is locked
 MOST_ROWS = 2_000  # of the table
 MOST_RETRY_US = 60_000_000  # that an SDK is to wait by itself
 READY_S = 3.0  # that a start waits for a shared store
-_new = tuple.__new__  # of a NamedTuple: a third of the time of calling it
 _words = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Sheet(NamedTuple):
-    """Hold the counters that a caller has on a route: those of the deployment that is first, and those of others, which count
-    what failover brings to them."""
+    """Hold the counters that a caller has on a route: of the deployment that is first what each request asks of them, and
+    those whose part depends on it; and those of others, which count what failover brings to them."""
 
-    counters: tuple[Counter, ...]
+    options: Options  # kept, so that nothing else gets their id
+    fixed: tuple[Ask, ...]
+    counted: tuple[tuple[Counter, Weights | None], ...]
     others: tuple[Counter, ...]
 
 
@@ -64,14 +69,15 @@ class Quotas:
     """Hold the quotas of the present config and the store that counts them. `active`: there are some."""
 
     def __init__(self, policy: Policy, clock: WorkerClock) -> None:
-        self._clock = Clock(clock.now_ms, clock.wall_ms)
+        self._clock = Clock(clock.monotonic, clock.wall_ns)
         self._windows = Windows()
-        self._store: Counters | None = None
+        self.store: Counters | None = None
         self._place: Place | None = None
         self._metrics: Metrics | None = None
         self._touched: list[Counter] = []
         self._rows: dict[str, Reading] = {}
         self._alone = False
+        self.ended: list[Reservation] = []  # in this turn of the loop
         self.lines = Lines(clock)
         self.at_once = True  # the store answers within the call
         self.policy = policy
@@ -79,16 +85,16 @@ class Quotas:
 
     def adopt(self, policy: Policy) -> None:
         """Take over a config version's quotas. Raise OSError when these are the first and their store cannot be opened."""
-        if policy.quotas and self._place is not None and self._store is None:
+        if policy.quotas and self._place is not None and self.store is None:
             self._open(policy, self._place)
-        elif self._store is not None and policy.listener.counters != self.policy.listener.counters:
+        elif self.store is not None and policy.listener.counters != self.policy.listener.counters:
             text = "server.counters: takes a restart; until then the quotas are counted where they were"
             COMPLAINTS.say(text, "restart_needed")
         self.policy = policy
         self.active = bool(policy.quotas)
         self.lines.most = policy.limits.waiting_requests
         self._windows.set_zone(zone_of(policy.listener.time_zone))
-        self._sheets: dict[tuple[str, str, str, str], Sheet] = {}
+        self._sheets: dict[tuple[str, str, int, int], Sheet] = {}
         self._counters: dict[tuple[int, str], Counter] = {}
 
     async def open(self, data: Path, number: int, owner: str, metrics: Metrics) -> None:
@@ -100,62 +106,88 @@ class Quotas:
         self._place = Place(data, number, listener.workers, listener.replicas, owner, listener.counters_lease_ms)
         if self.active:
             self._open(self.policy, self._place)
-            ready = getattr(self._store, "ready", None)
+            ready = getattr(self.store, "ready", None)
             if ready is not None:
                 await ready(READY_S)
 
     def _open(self, policy: Policy, place: Place) -> None:
-        self._store = open_counters(policy.listener.counters.reveal(), place, self._clock, self._windows)
-        self.at_once = getattr(self._store, "ready", None) is None
+        self.store = open_counters(policy.listener.counters.reveal(), place, self._clock, self._windows)
+        self.at_once = getattr(self.store, "ready", None) is None
 
     # --- a request
     def reserve(self, asks: Sequence[Ask], then: Callable[[Verdict], None]) -> Verdict | None:
         """Reserve as the store does. Raise CountersError when it cannot."""
-        if self._store is None:
+        if self.ended:
+            self.settle()
+        if self.store is None:
             raise CountersError("the counters are not open")
-        for ask in asks:
-            if not ask[0].touched:
-                self._touch(ask[0])
-        return self._store.reserve(asks, then)
+        return self.store.reserve(asks, then)
 
-    def _touch(self, counter: Counter) -> None:
+    def settle(self) -> None:
+        """Settle what has ended in this turn of the loop: it is done together, and before anything is asked for."""
+        ended, self.ended = self.ended, []
+        by_place: dict[bool, list[End]] = {}
+        for reservation in ended:
+            reservation.ends(by_place.setdefault(reservation.local, []))
+        for local, ends in by_place.items():
+            if ends and self.store is not None:
+                self.store.settle(ends, local=local)
+                if self.lines.count:
+                    self.lines.freed(ends)
+                for end in ends:
+                    if not end[0].touched:
+                        self.touch(end[0])
+
+    def give_back(self, ends: Sequence[End], *, local: bool) -> None:
+        """Settle what was reserved in vain, at once."""
+        if self.store is not None:
+            self.store.settle(ends, local=local)
+            self.store.flush()
+            if self.lines.count:
+                self.lines.freed(ends)
+
+    def flush(self) -> None:
+        """Have all who count see what has ended in this turn of the loop."""
+        if self.ended:
+            self.settle()
+        if self.store is not None:
+            self.store.flush()
+
+    def touch(self, counter: Counter) -> None:
         """Note that the table has to read a counter."""
         counter.touched = True
         self._touched.append(counter)
-
-    def settle(self, ends: Sequence[End], *, local: bool) -> None:
-        if self._store is not None:
-            self._store.settle(ends, local=local)
-            if self.lines.count:
-                self.lines.freed(ends)
-            for end in ends:
-                if not end[0].touched:
-                    self._touch(end[0])
 
     def asks(self, key: Key, chosen: Chosen, *, degraded: bool) -> tuple[list[Ask], tuple[Counter, ...]]:
         """Return what a request reserves, and the counters of other deployments. `degraded`: it came here because a quota was
         used up, so no quota sends it on again."""
         _, name, (options, request, snapshot), _, _, position = chosen
-        option = options.options[position]
-        sheet = self._sheets.get((key.name, options.label, name, option.name))
+        sheet = self._sheets.get((key.name, name, id(options), position))
         if sheet is None:
-            sheet = self._sheet(key, (options.label, name), option.name, frozenset(options.names))
-        features, route_tokens = request.features, options.route.max_output_tokens
-        minute = -1 if snapshot.detail is None else snapshot.detail.minute
-        asks = [
-            _new(
-                Ask,
-                (
-                    counter,
-                    1 if counter.flat else reserved(counter.quota, features, option, route_tokens, minute),
-                    counter.hard and not (degraded and counter.quota.degrade),
-                ),
-            )
-            for counter in sheet.counters
-        ]
+            sheet = self._sheet(key, name, options, position)
+        asks, features = [*sheet.fixed], request.features
+        for counter, weights in sheet.counted:
+            if weights is None:
+                minute = -1 if snapshot.detail is None else snapshot.detail.minute
+                amount = reserved(
+                    counter.quota, features, options.options[position], options.route.max_output_tokens, minute
+                )
+            else:
+                each, answered, flat, assumed, most = weights
+                said = features.output_tokens
+                said = assumed if said is None else said if said < most else most
+                weighed = features.input_tokens * each + said * features.choices * answered
+                amount = -(-weighed // TOKENS_PER_RATE) + flat
+            asks.append((counter, amount, counter.hard))
+        for counter, _, _ in asks:
+            if not counter.touched:
+                self.touch(counter)
+        if degraded:
+            asks = [(counter, amount, hard and not counter.quota.degrade) for counter, amount, hard in asks]
         return asks, sheet.others
 
-    def _sheet(self, key: Key, names: tuple[str, str], deployment: str, among: frozenset[str]) -> Sheet:
+    def _sheet(self, key: Key, asked: str, options: Options, position: int) -> Sheet:
+        names, option, route_tokens = (options.label, asked), options.options[position], options.route.max_output_tokens
         subjects = {
             "": "", "key": key.name, "project": key.project, "team": key.team, "organisation": key.organisation
         }  # fmt: skip
@@ -172,13 +204,22 @@ class Quotas:
             counter = self._counters.get((at, subject))
             if counter is None:
                 counter = self._counters[at, subject] = Counter(quota, subject, deployments_of(quota, self.policy))
-            if counter.deployments is None or deployment in counter.deployments:
+            if counter.deployments is None or option.name in counter.deployments:
                 counters.append(counter)
-            elif counter.deployments & among:
+            elif not counter.deployments.isdisjoint(options.names):
                 others.append(counter)
         if len(self._sheets) >= MOST_SHEETS:
             self._sheets.clear()
-        sheet = self._sheets[key.name, *names, deployment] = Sheet(tuple(counters), tuple(others))
+        sheet = self._sheets[key.name, asked, id(options), position] = Sheet(
+            options,
+            tuple((one, 1, one.hard) for one in counters if one.quota.measure == "requests"),
+            tuple(
+                (one, weights_of(one.quota, option, route_tokens))
+                for one in counters
+                if one.quota.measure != "requests"
+            ),
+            tuple(others),
+        )
         return sheet
 
     # --- what is told
@@ -211,9 +252,10 @@ class Quotas:
 
     def tick(self) -> None:
         """Do what is due once a second: the store's own affairs, and the table for `pointsman limits`."""
-        store, metrics, place = self._store, self._metrics, self._place
+        store, metrics, place = self.store, self._metrics, self._place
         if store is None or metrics is None or place is None:
             return
+        self.flush()
         store.tick()
         metrics.counters_failed, metrics.counters_local = dict(store.failures), int(store.local)
         if store.local is not self._alone:
@@ -251,11 +293,12 @@ class Quotas:
 
     async def close(self) -> None:
         """Let a shared store know what has ended, and close."""
-        finish = getattr(self._store, "finish", None)
+        self.flush()
+        finish = getattr(self.store, "finish", None)
         if finish is not None:
             await finish()
-        if self._store is not None:
-            self._store.close()
+        if self.store is not None:
+            self.store.close()
 
     # --- refusals
     def refused(self, asks: Sequence[Ask], verdict: Verdict) -> Refused:
@@ -278,7 +321,8 @@ class Quotas:
             opens = datetime.fromtimestamp(ceil((self._clock.wall_ms() + wait_us / 1000) / 1000), self._windows.zone)
             message += f"; there is room again at {opens.isoformat()}"
         headers = headers_of(
-            asks, [one._replace(left=one.left + ask.amount) for ask, one in zip(asks, verdict.taken, strict=True)]
+            asks,
+            [one._replace(left=one.left + amount) for (_, amount, _), one in zip(asks, verdict.taken, strict=True)],
         )
         wait_s = max(1, ceil(wait_us / 1_000_000))
         if measure == "usd":

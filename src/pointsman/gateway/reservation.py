@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pointsman.core.entry import AttemptRow
-from pointsman.core.quotas import Ask, Counter, End, Taken, Told, Verdict, span, used
+from pointsman.core.quotas import Ask, Counter, End, Taken, Verdict, used
 
 if TYPE_CHECKING:
     from pointsman.gateway.limits import Quotas
@@ -15,46 +15,54 @@ if TYPE_CHECKING:
 class Reservation:
     """Hold what a request has reserved, until it is settled. `headers` are lines for the client; `tag` is for the books."""
 
-    __slots__ = ("_asks", "_local", "_others", "_quotas", "_taken", "headers", "tag")
+    __slots__ = ("_asks", "_others", "_quotas", "_taken", "headers", "local", "rows", "tag")
 
     def __init__(self, quotas: Quotas, asks: Sequence[Ask], others: tuple[Counter, ...], verdict: Verdict) -> None:
         self._quotas = quotas
         self._asks = asks
         self._others = others
         self._taken = verdict.taken
-        self._local = verdict.local
+        self.local = verdict.local
         self.headers = headers_of(asks, verdict.taken)
         self.tag = ""
 
     def settle(self, rows: Sequence[AttemptRow], *, sent: bool) -> None:
-        """Book what the attempts used and give back the rest; all of it when nothing was `sent`."""
-        ends: list[End] = [
-            (counter, amount, used(counter, amount, rows) if sent else 0, one[2])
-            for (counter, amount, _), one in zip(self._asks, self._taken, strict=True)
-            if not (sent and counter.flat)
-        ]
-        for counter in self._others if sent else ():
+        """Book what the attempts used and give back the rest, before this turn of the loop ends; all of it, and at once, when
+        nothing was `sent`."""
+        if sent:
+            self.rows = rows
+            self._quotas.ended.append(self)
+        else:
+            ends = [(ask[0], ask[1], 0, one[2]) for ask, one in zip(self._asks, self._taken, strict=True)]
+            self._quotas.give_back(ends, local=self.local)
+
+    def ends(self, ends: list[End]) -> None:
+        """Add how each counter is settled."""
+        rows = self.rows
+        for at, (counter, amount, _) in enumerate(self._asks):
+            if not counter.flat:
+                # As `used` says, of the most frequent ones.
+                plain = counter.money and len(rows) == 1 and rows[0].charge_nano >= 0
+                ends.append(
+                    (counter, amount, rows[0].charge_nano if plain else used(counter, amount, rows), self._taken[at][2])
+                )
+        for counter in self._others:
             amount = used(counter, 0, rows)
             if amount:
                 ends.append((counter, 0, amount, 0))
-        if ends:
-            self._quotas.settle(ends, local=self._local)
 
 
 def headers_of(asks: Sequence[Ask], taken: Sequence[Taken]) -> str:
     """Return the header lines that tell what is left: of requests and of tokens, each by the quota that has the least left."""
-    requests = tokens = None
-    for (counter, _, _), one in zip(asks, taken, strict=True):
+    requests = tokens = ""
+    requests_left = tokens_left = 0
+    for at, (counter, _, _) in enumerate(asks):
         told = counter.told
-        if told.requests:
-            if requests is None or one[0] < requests[1][0]:
-                requests = told, one
-        elif told.before and (tokens is None or one[0] < tokens[1][0]):
-            tokens = told, one
-    lines = "" if requests is None else _lines(*requests)
-    return lines if tokens is None else lines + _lines(*tokens)
-
-
-def _lines(told: Told, one: Taken) -> str:
-    left = one[0]
-    return f"{told.before}{left if left > 0 else 0}{told.after}{span(one[1])}\r\n"
+        if told.before:  # it is not money
+            left, reset_us, _, _, _ = taken[at]
+            if told.requests:
+                if not requests or left < requests_left:
+                    requests, requests_left = told.lines(left, reset_us), left
+            elif not tokens or left < tokens_left:
+                tokens, tokens_left = told.lines(left, reset_us), left
+    return requests + tokens

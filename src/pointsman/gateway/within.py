@@ -6,7 +6,7 @@ Where the store answers later (Redis), the request waits as a Waiting, within th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from pointsman.core.policy import Key
 from pointsman.core.quotas import Ask, Counter, Verdict
@@ -34,11 +34,14 @@ def within(worker: Worker, edge: Edge, incoming: Incoming, chosen: Chosen, door:
     if not quotas.at_once or quotas.lines.count:
         return _try(Waiting(worker, edge, incoming, chosen, door))
     # As `_try` does, in fewer steps: the store answers within the call, and nearly always yes.
-    asks, others = quotas.asks(cast(Key, incoming.caller), chosen, degraded=False)
+    asks, others = quotas.asks(incoming.caller, chosen, degraded=False)  # type: ignore[arg-type]  # chat has seen to it
     if not asks and not others:
         return door.carry(worker, edge, incoming, chosen, None)
+    if quotas.ended:
+        quotas.settle()
+    store = quotas.store
     try:
-        verdict = quotas.reserve(asks, _never)
+        verdict = None if store is None else store.reserve(asks, _never)
     except CountersError:
         verdict = None
     if verdict is not None and verdict.refusing < 0:
@@ -148,7 +151,7 @@ def _go_on(waiting: Waiting, verdict: Verdict) -> Work | None:
                 return None
             waiting.chosen = chosen
         return door.carry(worker, edge, incoming, waiting.chosen, reservation)
-    counter = waiting.asks[verdict.refusing].counter
+    counter = waiting.asks[verdict.refusing][0]
     quota = counter.quota
     if quota.wait_ms and quotas.lines.joins(waiting, counter, verdict.wait_us):
         quotas.note(quota, "waited")

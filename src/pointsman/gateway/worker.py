@@ -65,7 +65,7 @@ class Worker:
 
     def __init__(self, live: Live, books: Books, number: int, data: Path) -> None:
         self.live = live
-        self.books = books
+        self.books, books.first = books, live.quotas.flush
         self.limits = live.world.limits
         self.draining = False
         self.generation: object = live.world

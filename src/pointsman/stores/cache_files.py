@@ -49,8 +49,11 @@ class Files:
 
     def get(self, share: str, key: str, now_ms: int) -> Answer | None:
         """Return the answer kept under a key, unless its time is over."""
+        path = f"{self._root}/{share}/{key}"
+        if not os.access(path, os.F_OK):  # as most are: an exception takes three times as long
+            return None
         try:
-            fd = os.open(f"{self._root}/{share}/{key}", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None
         try:

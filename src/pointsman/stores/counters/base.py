@@ -21,15 +21,19 @@ class Clock:
 
     def __init__(
         self,
-        now_ms: Callable[[], float] = lambda: time.monotonic() * 1000.0,
-        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        monotonic: Callable[[], float] = time.monotonic,  # seconds
+        wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._now_ms = now_ms
-        self.wall_ms = wall_ms  # Unix milliseconds
+        self.monotonic = monotonic
+        self.wall_ns = wall_ns
 
     def now_us(self) -> int:
         """Return microseconds of the monotonic clock."""
-        return int(self._now_ms() * 1000.0)
+        return int(self.monotonic() * 1_000_000.0)
+
+    def wall_ms(self) -> int:
+        """Return Unix milliseconds."""
+        return self.wall_ns() // 1_000_000
 
 
 class Counters(Protocol):
@@ -43,7 +47,11 @@ class Counters(Protocol):
         is none to be had."""
 
     def settle(self, ends: Sequence[End], *, local: bool = False) -> None:
-        """Book what was used and give back what was held; `local` as the verdict said. Never raises, never waits."""
+        """Book what was used and give back what was held; `local` as the verdict said. Never raises, never waits. Who asks
+        here sees it at once, others after `flush`."""
+
+    def flush(self) -> None:
+        """Carry out what `settle` has put off, which it may to the end of a turn of the loop. Never raises."""
 
     def read(self, counters: Sequence[Counter]) -> list[tuple[int, int, int, int]]:
         """Return used, held, left and microseconds until all is free again, as last known here."""

@@ -22,7 +22,7 @@ from pointsman.core.quotas import (
     rate_settled,
     rate_start,
 )
-from pointsman.stores.counters.base import Clock
+from pointsman.stores.counters.base import Clock, Then
 
 WORDS = 4
 ID, MARK, USED, FORGET = range(WORDS)
@@ -45,66 +45,83 @@ class Cells:
         """Return the counter's row, found or made."""
         raise NotImplementedError
 
-    def take(self, asks: Sequence[Ask]) -> Verdict:
-        """Reserve all, or none; to be called while nobody else writes."""
-        now_us, wall_ms = self.clock.now_us(), self.clock.wall_ms()
-        words, present, refusing, worst_us, low = self.words, self.windows.present, -1, 0, False
+    def take(self, asks: Sequence[Ask], then: Then | None = None) -> Verdict:
+        """Reserve all, or none; to be called while nobody else writes. Each is written as it is found to fit, and taken back
+        when a later one does not."""
+        now_us, wall_ms = int(self.clock.monotonic() * 1_000_000.0), self.clock.wall_ns() // 1_000_000
+        words, holds, present = self.words, self.held, self.windows.present
+        refusing, worst_us, low = -1, 0, False
         taken: list[Taken] = []
-        marks: list[int] = []
-        for at, (counter, amount, hard) in enumerate(asks):
-            slot = counter.slot if counter.slot >= 0 else self.place(counter)
+        for counter, amount, hard in asks:
+            slot = counter.slot
+            if slot < 0:
+                slot = self.place(counter)
+                words, holds = self.words, self.held
             row, limit, rate_us = slot * WORDS, counter.limit, counter.rate_us
             if rate_us:
                 start = words[row + MARK]
                 if not now_us < start <= now_us + 2 * rate_us:
                     start = now_us  # as rate_start says
-                end = start + (amount * rate_us // limit if limit else 0)
-                wait_us = end - now_us - rate_us if limit else 1
-                left = (rate_us - (end - now_us)) * limit // rate_us if limit else -1  # as rate_left says
-                mark, one = end, _new(Taken, (left, end - now_us, start, 0, 0))
+                if limit:
+                    mark = start + amount * rate_us // limit
+                    ahead_us = mark - now_us
+                    wait_us = ahead_us - rate_us
+                    left = -wait_us * limit // rate_us  # as rate_left says
+                else:
+                    mark, ahead_us, wait_us, left = start, start - now_us, 1, -1
+                one = _new(Taken, (left, ahead_us, start, 0, 0))
+                if wait_us <= 0 or not hard:
+                    if refusing < 0:
+                        words[row + MARK] = mark
+                        words[row + FORGET] = wall_ms + ahead_us // 1000
+                    wait_us = 0
             else:
                 begun = words[row + MARK]
                 mark, until = present.get(counter.period, (0, 0))
                 if begun > mark or not mark <= wall_ms < until:
                     mark, until = self.windows.not_before(begun, counter.period, wall_ms)
                 used = words[row + USED] if begun == mark else 0
-                held = self.held[slot] if self.columns == 1 else sum(self.held[slot :: self.slots])
-                wait_us = (until - wall_ms) * 1000
-                left = limit - used - held - amount
+                held = holds[slot] if self.columns == 1 else sum(holds[slot :: self.slots])
+                left, wait_us = limit - used - held - amount, (until - wall_ms) * 1000
                 one = _new(Taken, (left, wait_us, mark, used, held))
-                wait_us = wait_us if left < 0 else 0
-            low = low or left <= counter.near
-            taken.append(one)
-            marks.append(mark)
-            if hard and wait_us > 0:
+                if left >= 0 or not hard:
+                    if refusing < 0:
+                        if begun != mark:
+                            words[row + USED] = 0
+                            words[row + MARK] = mark
+                            words[row + FORGET] = until
+                        holds[self.column * self.slots + slot] += amount
+                    wait_us = 0
+            if left <= counter.near:
+                low = True
+            if wait_us:
                 wait_us = NEVER_US if amount > limit else wait_us
+                if refusing < 0:
+                    self._take_back(asks, taken)
                 if refusing < 0 or (worst_us != NEVER_US and (wait_us == NEVER_US or wait_us > worst_us)):
-                    refusing, worst_us = at, wait_us
-        if refusing >= 0:
-            return Verdict(refusing, worst_us, taken)
-        holds, mine = self.held, self.column * self.slots
-        for (counter, amount, _), mark, one in zip(asks, marks, taken, strict=True):
-            slot = counter.slot
-            row = slot * WORDS
-            if counter.rate_us:
-                words[row + MARK] = mark
-                words[row + FORGET] = wall_ms + one[1] // 1000
-                continue
-            if words[row + MARK] != mark:
-                words[row + USED] = 0
-                words[row + MARK] = mark
-                words[row + FORGET] = wall_ms + one[1] // 1000
-            holds[mine + slot] += amount
-        return _new(Verdict, (-1, 0, taken, False, low))
+                    refusing, worst_us = len(taken), wait_us
+            taken.append(one)
+        return _new(Verdict, (refusing, worst_us, taken, False, low))
 
-    def give_back(self, ends: Sequence[End]) -> None:
+    def _take_back(self, asks: Sequence[Ask], taken: Sequence[Taken]) -> None:
+        """Undo the first asks of a reservation, those that were written before one did not fit."""
+        for (counter, amount, _), one in zip(asks, taken, strict=False):
+            if counter.rate_us:
+                self.words[counter.slot * WORDS + MARK] = one.start
+            else:
+                self.held[self.column * self.slots + counter.slot] -= amount
+
+    def give_back(self, ends: Sequence[End], *, local: bool = False) -> None:
         """Settle; to be called while nobody else writes. What was used counts in the window that is now."""
-        wall_ms, words, present = self.clock.wall_ms(), self.words, self.windows.present
+        wall_ms, words, present = self.clock.wall_ns() // 1_000_000, self.words, self.windows.present
         for end in ends:
             counter, reserved, actual, _ = end
             if counter.rate_us and actual == reserved:
                 continue  # it was taken as it was used
-            slot = counter.slot if counter.slot >= 0 else self.place(counter)
+            slot = counter.slot
+            if slot < 0:
+                slot = self.place(counter)
+                words = self.words
             row = slot * WORDS
             if counter.rate_us:
                 words[row + MARK] = rate_settled(words[row + MARK], self.clock.now_us(), end)

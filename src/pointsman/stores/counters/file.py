@@ -4,18 +4,20 @@
     held-<columns>.map  what is held, a column for each worker
     <number>.lock       locked (flock) as long as the worker of that number lives
 
-A lock on `used.map` is held for the microseconds of one decision. A process that is killed gives it up, and its column is
-emptied when the next worker starts. What the kernel has not written yet is lost when the machine itself stops.
+A lock on `used.map` is held for the microseconds of one decision; by a lone worker for a turn of its loop. A process that
+is killed gives it up, and its column is emptied when the next worker starts. What the kernel has not written yet is lost
+when the machine itself stops.
 """
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import time
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from hashlib import blake2b
 from pathlib import Path
 
@@ -45,12 +47,14 @@ class FileCounters(Cells):
         self.slots, self.columns, self.column = SLOTS, workers + 1, number
         self._folder = folder
         self._put_off: list[End] = []
+        self._locked = False
+        self._keeps = workers == 1  # the lock, to the end of the turn: only a successor at a restart would want it
         self._file = _opened(folder / "used.map", HEAD_BYTES + SLOTS * ROW_BYTES)
         self._alive = os.open(folder / f"{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         whole = False
         try:
             self._lock()
-            fcntl.flock(self._alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(self._alive, LOCK_EX | LOCK_NB)
             self._used_map = mmap.mmap(self._file, HEAD_BYTES + SLOTS * ROW_BYTES)
             self._head = memoryview(self._used_map)[:HEAD_BYTES].cast("q")
             self.words = memoryview(self._used_map)[HEAD_BYTES:].cast("q")
@@ -72,38 +76,45 @@ class FileCounters(Cells):
 
     # --- the store
     def reserve(self, asks: Sequence[Ask], then: Then) -> Verdict:
-        self._lock()
+        if not self._locked:
+            self._lock()
         try:
-            return self.take(asks)
-        finally:
+            if self._put_off:
+                self._settle()
+            verdict = self.take(asks)
+        except BaseException:
             self._unlock()
+            raise
+        if not self._keeps or verdict.refusing >= 0:
+            self._unlock()
+        return verdict
 
     def settle(self, ends: Sequence[End], *, local: bool = False) -> None:
-        if self._put_off:
-            ends = [*self._put_off, *ends]
-        try:
-            self._lock()
-        except CountersError:
-            self._put_off = list(
-                ends
-            )  # of requests under way, so bounded by them; tried again with the next, and every second
-            return
-        try:
-            self._put_off = []
-            self.give_back(ends)
-        finally:
-            self._unlock()
+        self._put_off += ends  # of requests under way, so bounded by them
+
+    def flush(self) -> None:
+        if self._put_off or self._locked:
+            with suppress(CountersError):
+                self._lock()
+                try:
+                    self._settle()
+                finally:
+                    self._unlock()
+
+    def _settle(self) -> None:
+        ends, self._put_off = self._put_off, []
+        self.give_back(ends)
 
     def read(self, counters: Sequence[Counter]) -> list[tuple[int, int, int, int]]:
         self._lock()
         try:
+            self._settle()
             return self.states(counters)
         finally:
             self._unlock()
 
     def tick(self) -> None:
-        if self._put_off:
-            self.settle(())
+        self.flush()
 
     def close(self) -> None:
         """Give up the locks; the column is emptied by whoever comes next. The maps live as long as their views."""
@@ -114,17 +125,20 @@ class FileCounters(Cells):
 
     # --- the lock
     def _lock(self) -> None:
+        if self._locked:
+            return
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(self._file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             self._wait_for_lock()
+        self._locked = True
 
     def _wait_for_lock(self) -> None:
         until_s = time.monotonic() + MOST_WAIT_S
         while time.monotonic() < until_s:
             time.sleep(0.00002)
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                flock(self._file, LOCK_EX | LOCK_NB)
             except BlockingIOError:
                 continue
             return
@@ -133,7 +147,8 @@ class FileCounters(Cells):
 
     def _unlock(self) -> None:
         if self._file >= 0:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            flock(self._file, LOCK_UN)
+        self._locked = False
 
     # --- rows
     def place(self, counter: Counter) -> int:
@@ -201,7 +216,7 @@ def _opened(path: Path, size: int) -> int:
 def _is_locked(path: Path) -> bool:
     file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        flock(file, LOCK_EX | LOCK_NB)
     except BlockingIOError:
         return True
     finally:

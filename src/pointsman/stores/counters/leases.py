@@ -136,7 +136,7 @@ class Leases:
 
     def give_back(self, asks: Sequence[Ask]) -> bool:
         """Give the leases of these counters back; False: there were none."""
-        tracks = [self._tracks.get(ask.counter.name) for ask in asks]
+        tracks = [self._tracks.get(counter.name) for counter, _, _ in asks]
         ends = [track.given_back() for track in tracks if track is not None and track.rest]
         if ends:
             self._lender.book([*self._kept(), *ends])
@@ -181,7 +181,7 @@ class Leases:
             self._timer = asyncio.get_running_loop().call_later(self._life_us / 1e6, self._turn)
 
     def _ask(self, track: _Track, amount: int) -> None:
-        ask = Ask(track.counter, amount, True)
+        ask = (track.counter, amount, True)
         began_us = self._now_us()
 
         def done(verdict: Verdict | None) -> None:

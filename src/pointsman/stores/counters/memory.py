@@ -5,8 +5,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from pointsman.core.quotas import Ask, Counter, End, Verdict, Windows
-from pointsman.stores.counters.base import Clock, CountersError, Then
+from pointsman.core.quotas import Counter, Windows
+from pointsman.stores.counters.base import Clock, CountersError
 from pointsman.stores.counters.cells import WORDS, Cells
 
 MOST_COUNTERS = 60_000
@@ -22,6 +22,7 @@ class MemoryCounters(Cells):
         super().__init__(clock, windows)
         self.failures: dict[str, int] = {}
         self._rows: dict[str, int] = {}
+        self.words = self.held = memoryview(array("q"))
 
     def place(self, counter: Counter) -> int:
         slot = self._rows.setdefault(counter.name, len(self._rows))
@@ -35,17 +36,11 @@ class MemoryCounters(Cells):
         counter.slot = slot
         return slot
 
-    def reserve(self, asks: Sequence[Ask], then: Then) -> Verdict:
-        for ask in asks:
-            if ask.counter.slot < 0:
-                self.place(ask.counter)
-        return self.take(asks)
+    reserve = Cells.take
+    settle = Cells.give_back
 
-    def settle(self, ends: Sequence[End], *, local: bool = False) -> None:
-        for end in ends:
-            if end[0].slot < 0:  # the rows may have to grow first
-                self.place(end[0])
-        self.give_back(ends)
+    def flush(self) -> None:
+        """Nothing was put off."""
 
     def read(self, counters: Sequence[Counter]) -> list[tuple[int, int, int, int]]:
         return self.states(counters)

@@ -36,7 +36,7 @@ class Share:
 
     def reserve(self, asks: Sequence[Ask]) -> Verdict:
         """Reserve of our share. Raise CountersError when there are too many counters."""
-        mine = [Ask(self._mine(ask.counter), ask.amount, ask.hard) for ask in asks]
+        mine = [(self._mine(counter), amount, hard) for counter, amount, hard in asks]
         return self._memory.reserve(mine, _nobody)
 
     def settle(self, ends: Sequence[End]) -> None:

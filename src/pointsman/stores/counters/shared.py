@@ -121,7 +121,7 @@ class SharedCounters:
         figures: list[int] = []
         for counter, amount, hard in asks:
             figures += (*self._shape(counter, wall_ms), amount, int(hard))
-        self._server.reserve(due_us + offset_us, [ask.counter.name for ask in asks], figures, done)
+        self._server.reserve(due_us + offset_us, [counter.name for counter, _, _ in asks], figures, done)
 
     def settle(self, ends: Sequence[End], *, local: bool = False) -> None:
         if local:
@@ -172,6 +172,9 @@ class SharedCounters:
     def read(self, counters: Sequence[Counter]) -> list[tuple[int, int, int, int]]:
         """Return what the last replies said; what nobody asked for lately is old."""
         return [self._seen.get(one.name, (0, 0, one.limit, 0)) for one in counters]
+
+    def flush(self) -> None:
+        """Nothing was put off: it is on its way."""
 
     def tick(self) -> None:
         """Say that we live; when the server was away, ask whether it is back."""
@@ -276,7 +279,8 @@ class SharedCounters:
             self._hold(asked.asks)
             if then is None:  # too late: nobody waits for it any more
                 ends = [
-                    (ask.counter, ask.amount, 0, one.start) for ask, one in zip(asked.asks, verdict.taken, strict=True)
+                    (counter, amount, 0, one.start)
+                    for (counter, amount, _), one in zip(asked.asks, verdict.taken, strict=True)
                 ]
                 self.book(ends)
         if then is not None:
