@@ -100,6 +100,12 @@ def test_a_time_and_the_number_of_rows_are_bounded(data: str, books: Books) -> N
     assert "The first 3 rows; the total is over all." in cut.stdout
 
 
+def test_nothing_is_told_as_nothing(data: str) -> None:
+    asked = ("report", "--data", data, "--by", "route", "-m", "requests", "--where", "key=nobody")
+    assert "Nothing was booked" in run(*asked).stdout and run(*asked, "--csv").stdout.split() == ["route,requests"]
+    assert as_json(*asked)["rows"] == [] and as_json(*asked)["total"] == {"requests": 0}
+
+
 def test_against_tells_what_it_assumes(data: str, config: str) -> None:
     asked = ("report", "--data", data, "--by", "route", "-m", "requests")
     done = run(*asked, "--against", "dearest")

@@ -144,7 +144,7 @@ def test_what_is_allowed_but_doubtful_is_a_warning(loads: Load) -> None:
         "4:47: deployments.gone.retires: its model was retired on 2026-01-01.",
         "5:3: deployments.dark: its context window is unknown. Write `context`.",
         "5:3: deployments.dark: unpriced: nothing is known of what it costs. Write `price`.",
-        "6:3: deployments.soon: its price changes on 2026-12-01. Reload on that day.",
+        "6:3: deployments.soon: its price changes on 2026-12-01. The router follows on that day.",
         "6:3: deployments.soon: unused: no route has it.",
         "7:10: routes.r: cheapest cannot compare: no candidate has a price.",
     ]

@@ -151,7 +151,12 @@ def test_a_kill_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) -> None:
     )
     killed = 0
     for moves in (0, 1, 2, 3, 5, 8):
-        done = subprocess.run([sys.executable, "-c", program, str(moves)], capture_output=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(moves)],
+            capture_output=True,
+            timeout=60,
+            env={**os.environ, "TMPDIR": str(tmp_path)},  # where it leaves what it cannot remove
+        )
         killed += done.returncode == -signal.SIGKILL
     assert killed >= 5
     with SqliteReader(tmp_path / FILE) as reader:
@@ -167,6 +172,13 @@ def test_a_kill_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) -> None:
 def test_two_do_not_write_one_folder_at_a_time(ledger: Ledger, tmp_path: Path) -> None:
     ledger.writer().write(Books(seed=27, count=20).batch())
     with export._alone(tmp_path), pytest.raises(LedgerError, match="another process exports"):
+        ran(ledger, tmp_path)
+
+
+def test_a_folder_of_another_ledger_is_left_alone(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.writer().write(Books(seed=29, count=20).batch())
+    (tmp_path / MANIFEST).write_text('{"swept": {"requests": 21}}')
+    with pytest.raises(LedgerError, match="of another ledger"):
         ran(ledger, tmp_path)
 
 

@@ -195,7 +195,7 @@ def test_a_question_to_parquet_is_ended_too(engines: Engines, tmp_path: Path) ->
     duck.close()
 
 
-def test_s05_duckdb_reaches_nothing_but_its_folder(tmp_path: Path) -> None:
+def test_duckdb_reaches_nothing_but_its_folder(tmp_path: Path) -> None:
     from pointsman.stores.duck import Duck
 
     inside, outside = tmp_path / "in", tmp_path / "out.csv"

@@ -118,9 +118,11 @@ def _show(found: Report, compared: Against | None) -> None:
         else:
             footer = _figure(found.total[place - groups], column.unit)
             table.add_column(_title(column.name), footer=Text(footer), justify="right", no_wrap=True)
-    for row in found.rows or [found.total]:
+    for row in found.rows if groups else [found.total]:
         table.add_row(*[Text(_figure(value, column.unit)) for value, column in zip(row, found.columns, strict=True)])
     console.print(table)
+    if groups and not found.rows:
+        typer.echo("Nothing was booked of that in this time.")
     if found.cut:
         typer.echo(f"The first {len(found.rows)} rows; the total is over all. --most shows more.")
     if compared is not None:

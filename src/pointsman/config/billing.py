@@ -61,7 +61,7 @@ def rules_of(text: str, name: str, env: Mapping[str, str]) -> billing.Billing:
     document = parse(text, name)
     expand(document, env)
     document.problems = [one for one in document.problems if one.path.startswith("billing")]
-    build = Build(document, env, Path(), datetime.now(UTC).date())
+    build = Build(document, env, Path(), datetime.now(UTC))
     build.problems += document.problems
     found = _section(build, document)
     made = compile_billing(build, found, None) if found is not None else billing.Billing()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,10 @@ class Spot(msgspec.Struct, frozen=True):
 class Build:
     """Collect problems and warnings while a configuration becomes a Policy."""
 
-    def __init__(self, document: Document, env: Mapping[str, str], beside: Path, today: date) -> None:
-        self.document, self.env, self.beside, self.today = document, env, beside, today
+    def __init__(self, document: Document, env: Mapping[str, str], beside: Path, now: datetime) -> None:
+        self.document, self.env, self.beside = document, env, beside
+        self.today, self.now_ms = now.date(), int(now.timestamp() * 1000)
+        self.price_change_ms = 0  # when a price is another next, in Unix milliseconds; 0: not known
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self.left_out: set[int] = set()  # places of faulty keys, which were not compiled

@@ -40,14 +40,17 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     facts: ModelFacts = ModelFacts()
     price: Price | None = None
     price_changes: str = ""
+    listed: str = ""  # what the price list calls it, PROVIDER/MODEL
     entry: Entry | None = None
     quality: dict[str, float] = {}  # task category -> 0..1; empty: unknown
 
 
-def lookup(wanted: Iterable[Wanted], today: date, cache_dir: Path | None = None) -> dict[Wanted, Known]:
-    """Return what is known of each wanted model on `today`. `cache_dir` is where price rows are kept, see `prices`."""
+def lookup(
+    wanted: Iterable[Wanted], today: date, cache_dir: Path | None = None, price_list: Path | None = None
+) -> dict[Wanted, Known]:
+    """Return what is known of each wanted model on `today`. `cache_dir` and `price_list`: see `prices.rows`."""
     asked = list(wanted)
-    rows = prices.rows(((one.prices, one.model) for one in asked if one.prices), today, cache_dir)
+    rows = prices.rows(((one.prices, one.model) for one in asked if one.prices), today, cache_dir, price_list)
     return {
         one: _merge(overlay().find(one.provider, one.model), rows.get((one.prices, one.model)), table().find(one.model))
         for one in asked
@@ -77,6 +80,7 @@ def _merge(entry: Entry | None, row: prices.Row | None, prior: Prior | None) -> 
         facts=known,
         price=price,
         price_changes=row.changes if row else "",
+        listed=row.key if row else "",
         entry=entry,
         quality=prior.by_category if prior else {},
     )

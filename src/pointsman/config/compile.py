@@ -14,6 +14,8 @@ from pointsman.config.billing import compile_billing
 from pointsman.config.build import Build
 from pointsman.config.demands import check_demands
 from pointsman.config.deployments import compile_deployment, wanted
+from pointsman.config.price_list import ListError
+from pointsman.config.price_terms import Terms, compile_settings
 from pointsman.config.providers import compile_provider
 from pointsman.config.quotas import Known, compile_quotas
 from pointsman.config.routes import check_kinds, implicit_routes, warn_of_routes
@@ -25,14 +27,17 @@ from pointsman.core.secret import Secret
 VERSION_CHARACTERS = 12
 
 
-def compile(build: Build, config: schema.Config, cache_dir: Path | None = None) -> Policy:
+def compile(
+    build: Build, config: schema.Config, cache_dir: Path | None = None, price_list: Path | None = None
+) -> Policy:
     """Return the Policy of `config`; what is wrong or doubtful is noted in `build`, so look there before using it."""
     for section in ("providers", "deployments", "routes"):
         build.check_names(section)
     if not build.named("deployments"):
         build.problem(("deployments",), "is empty: there is nothing to route to.")
     providers = _providers(build, config)
-    deployments = _deployments(build, config, providers, cache_dir)
+    terms = Terms(build, config.prices)
+    deployments = _deployments(build, config, providers, (cache_dir, price_list), terms)
     implicit = implicit_routes(deployments, config.routes)
     usable = {*implicit, *build.named("routes"), *build.named("deployments")}
     made = compile_routes(build, config, usable)
@@ -55,6 +60,7 @@ def compile(build: Build, config: schema.Config, cache_dir: Path | None = None) 
         limits=Limits(**config.limits.model_dump()),
         listener=msgspec.structs.replace(
             compile_listener(build, config, usable),
+            prices=compile_settings(build, config.prices, terms),
             billing=compile_billing(build, config.billing, _named(providers, deployments, usable)),
         ),
     )
@@ -107,9 +113,20 @@ def _providers(build: Build, config: schema.Config) -> dict[str, Provider]:
 
 
 def _deployments(
-    build: Build, config: schema.Config, providers: dict[str, Provider], cache_dir: Path | None
+    build: Build,
+    config: schema.Config,
+    providers: dict[str, Provider],
+    files: tuple[Path | None, Path | None],
+    terms: Terms,
 ) -> tuple[Deployment, ...]:
     names = [name for name, given in config.deployments.items() if given.provider in providers]
     asked = {name: wanted(config, name) for name in names}
-    found = catalog.lookup(dict.fromkeys(asked.values()), build.today, cache_dir)
-    return tuple(compile_deployment(build, config, name, found[asked[name]]) for name in names)
+    try:
+        found = catalog.lookup(dict.fromkeys(asked.values()), build.today, *files)
+    except ListError as error:
+        build.problem((), f"the price list {files[1]} {error}.", "Put another there, or delete it.")
+        found = dict.fromkeys(asked.values(), catalog.Known())
+    made = tuple(compile_deployment(build, config, name, found[asked[name]], terms) for name in names)
+    terms.warn_of_idle()
+    build.price_change_ms = terms.change_ms()
+    return made

@@ -7,13 +7,12 @@ from datetime import date, timedelta
 
 import msgspec
 
-from pointsman.config import catalog, prices, schema
+from pointsman.config import catalog, schema
 from pointsman.config.build import Build
 from pointsman.config.known import KnownProvider
-from pointsman.config.problem import Place
+from pointsman.config.price_terms import Terms, price_of
 from pointsman.config.providers import template
 from pointsman.core.policy import Deployment, ModelFacts, Wire
-from pointsman.core.pricing import Price, Window
 
 DEFAULT_MAX_OUTPUT_TOKENS = 8192
 SOON = timedelta(days=60)
@@ -28,12 +27,16 @@ def wanted(config: schema.Config, name: str) -> catalog.Wanted:
     )
 
 
-def compile_deployment(build: Build, config: schema.Config, name: str, found: catalog.Known) -> Deployment:
+def compile_deployment(
+    build: Build, config: schema.Config, name: str, found: catalog.Known, terms: Terms
+) -> Deployment:
     """Return the Deployment of a name whose provider is compiled; note doubtful facts as warnings."""
     given = config.deployments[name]
     provider = config.providers.get(given.provider)
     facts = _facts(build, name, given, found)
-    price = _price(build, name, given, found)
+    price = price_of(build, terms, name, given, found)
+    if price is not None:
+        facts = msgspec.structs.replace(facts, sources={**facts.sources, "price": price.source})
     default = given.default_max_output or min(
         DEFAULT_MAX_OUTPUT_TOKENS, facts.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
     )
@@ -49,6 +52,7 @@ def compile_deployment(build: Build, config: schema.Config, name: str, found: ca
         quality=found.quality if given.quality is None else _by_category(given.quality),
         kind=given.kind,
         concurrency=given.concurrency,
+        listed=found.listed if given.price is None else "",
     )
 
 
@@ -81,7 +85,7 @@ def _facts(build: Build, name: str, given: schema.Deployment, found: catalog.Kno
         if value is not None:
             facts[long] = value
             facts["sources"][short] = "config"
-    facts["sources"] |= {name: "config" for name in ("price", "quality") if getattr(given, name) is not None}
+    facts["sources"] |= {"quality": "config"} if given.quality is not None else {}
     _retirement(build, name, facts["retires"])
     if not facts["context_tokens"] and given.kind == "chat":
         build.warn(("deployments", name), "its context window is unknown.", "Write `context`.", key=True)
@@ -104,37 +108,3 @@ def _retirement(build: Build, name: str, text: str | None) -> None:
         build.warn(at, f"its model was retired on {text}.", key=not written)
     elif day - build.today <= SOON:
         build.warn(at, f"its model retires on {text}.", key=not written)
-
-
-def _price(build: Build, name: str, given: schema.Deployment, found: catalog.Known) -> Price | None:
-    at = ("deployments", name)
-    if given.price is not None:
-        return _written_price(build, given.price, (*at, "price"))
-    if found.price is None:
-        build.warn(at, "unpriced: nothing is known of what it costs.", "Write `price`.", key=True)
-    elif found.price_changes and date.fromisoformat(found.price_changes) - build.today <= SOON:
-        build.warn(at, f"its price changes on {found.price_changes}.", "Reload on that day.", key=True)
-    return found.price
-
-
-def _written_price(build: Build, given: schema.Price, at: Place) -> Price | None:
-    price = prices.from_usd(given.model_dump(exclude={"windows"}), "config")
-    windows: list[Window] = []
-    taken: set[int] = set()
-    for index, wanted in enumerate(given.windows):
-        rates = prices.from_usd(wanted.model_dump(exclude={"start", "until"}), "config")
-        if rates is None:
-            build.problem((*at, "windows", index), "has a figure finer than a billionth of a dollar.")
-            continue
-        window = Window(wanted.start, wanted.until, rates.rates)
-        minutes = {minute for minute in range(24 * 60) if window.holds(minute)}
-        if wanted.start == wanted.until:
-            build.problem((*at, "windows", index), "begins when it ends.")
-        elif minutes <= taken:
-            build.problem((*at, "windows", index), "is dead: the windows above it hold at all its times.")
-        taken |= minutes
-        windows.append(window)
-    if price is None:
-        build.problem(at, "has a figure finer than a billionth of a dollar.")
-        return None
-    return prices.versioned(price.rates, price.source, windows=tuple(windows))

@@ -35,6 +35,8 @@ _MESSAGES: dict[str, Callable[[Context], str]] = {
     "quota_amount": lambda _: 'expected an amount and a period: "60/m", "100k/minute", "10/d", "9.50/month".',
     "billing_percent": lambda _: "expected a percentage with four decimal places at most.",
     "billing_usd": lambda _: "expected dollars with nine decimal places at most.",
+    "moment": lambda _: 'expected a date or a moment: "2026-11-01", "2026-11-01T09:00:00Z".',
+    "percent_range": lambda _: "must be -100 to 100.",
     "billing_range": lambda context: f"must be 0 to {context['most']}.",
     "less_than_equal": lambda context: f"must be at most {context['le']:g}.",
     "string_too_short": lambda _: "is empty.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,24 @@ class Loaded(msgspec.Struct, frozen=True):
 
     policy: Policy
     warnings: tuple[Problem, ...] = ()
+    price_change_ms: int = 0  # when a price is another by itself (Unix milliseconds); 0: not known
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what does not stand in the file: settings of `server` from the command line, the day, the price cache."""
+    """Hold what does not stand in the file: settings of `server` from the command line, the moment, what is known of prices."""
 
     server: dict[str, Any] = {}
-    today: date | None = None  # None: of the system clock, UTC
+    today: date | None = None  # its first moment, UTC; None: `now`
+    now: datetime | None = None  # None: of the system clock
     cache_dir: Path | None = None  # where resolved prices are kept; None: nowhere
+    price_list: Path | None = None  # the list in force, if there is such a file; None: the library's own
+
+    @property
+    def moment(self) -> datetime:
+        """Return the moment at which prices are those in force."""
+        if self.today is not None:
+            return datetime.combine(self.today, time(), UTC)
+        return self.now or datetime.now(UTC)
 
 
 DEFAULTS = Options()
@@ -60,14 +70,14 @@ def load_text(
 def finish(document: Document, env: Mapping[str, str], options: Options, beside: Path) -> Loaded:
     """Return what a Document configures. Raise ConfigError with every problem found."""
     _override(document, options.server)
-    today = options.today or datetime.now(UTC).date()
-    build = Build(document, env, beside, today)
+    build = Build(document, env, beside, options.moment)
     build.problems += document.problems
     config = _validated(build)
-    policy = compile(build, config, options.cache_dir) if config is not None else None
+    policy = compile(build, config, options.cache_dir, options.price_list) if config is not None else None
     if build.problems or policy is None:
         raise ConfigError(sorted(dict.fromkeys(build.problems), key=lambda found: (found.line, found.column)))
-    return Loaded(policy, tuple(sorted(build.warnings, key=lambda found: (found.line, found.column))))
+    warnings = sorted(build.warnings, key=lambda found: (found.line, found.column))
+    return Loaded(policy, tuple(warnings), build.price_change_ms)
 
 
 def _override(document: Document, server: Mapping[str, Any]) -> None:

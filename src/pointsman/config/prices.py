@@ -22,14 +22,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pointsman.core.pricing import NANO_PER_USD, Price, Rates, Tier, Window
+from pointsman.config.price_list import ListError, PriceList, in_force
+from pointsman.core.exchange import Rate, nano_of_amount
+from pointsman.core.pricing import NANO_PER_USD, Price, Rates, Tier
+from pointsman.core.pricing import versioned as versioned
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider
 
 Wanted = tuple[str, str]  # the provider's id in the library, the upstream model id
 
-_MAPPING = 1  # raise when the reckoning below changes: kept rows of before are then not used
+REFRESHED = (
+    "genai-prices refreshed"  # the source of prices of a list in force: the digest in a version says which they are
+)
+_MAPPING = 2  # raise when the reckoning below changes: kept rows of before are then not used
 _CACHE_FILE = "prices.json"
 _MAX_CACHE_BYTES = 8 * 1024 * 1024
 
@@ -55,6 +61,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     price: Price | None = None
     context_tokens: int | None = None
     changes: str = ""
+    key: str = ""  # `PROVIDER/MODEL` as the list calls it
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -66,22 +73,36 @@ def library_version() -> str:
     return importlib.metadata.version("genai-prices")
 
 
-def rows(wanted: Iterable[Wanted], today: date, cache_dir: Path | None = None) -> dict[Wanted, Row]:
-    """Return a Row for each wanted model that the library knows, at the prices of `today` (UTC).
+def rows(
+    wanted: Iterable[Wanted], today: date, cache_dir: Path | None = None, file: Path | None = None
+) -> dict[Wanted, Row]:
+    """Return a Row for each wanted model that the list knows, at the prices of `today` (UTC). `file` is the list in force in a
+    data folder; where there is none, the library's own holds. Raise ListError when it cannot be used.
 
-    With `cache_dir` the rows are kept there in one file, which holds for one library version, day and set of models.
+    With `cache_dir` the rows are kept there in one file, which holds for one list, day and set of models.
     """
     asked = sorted({pair for pair in wanted if pair[0]})
     if not asked:
         return {}
-    version = library_version()
-    text = msgspec.json.encode([_MAPPING, version, today.isoformat(), asked])
+    listed = _stamp(file)
+    text = msgspec.json.encode([_MAPPING, library_version(), listed, today.isoformat(), asked])
     key = hashlib.sha256(text).hexdigest()
     kept = _read(cache_dir, key)
     if kept is None:
-        kept = {"\n".join(pair): row for pair, row in _ask(asked, today, version).items()}
+        found = in_force(file) if listed else None
+        kept = {"\n".join(pair): row for pair, row in _ask(asked, today, found).items()}
         _write(cache_dir, _Kept(key, kept))
     return {(provider, model): kept[name] for provider, model in asked if (name := f"{provider}\n{model}") in kept}
+
+
+def _stamp(file: Path | None) -> str:
+    """Return a digest of the list in force; "" when the library's own is."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest() if file is not None else ""
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise ListError(f"cannot be read: {error.strerror}") from None
 
 
 def all_models(provider_id: str) -> list[str]:
@@ -110,24 +131,12 @@ def from_usd(figures: Mapping[str, float | None], source: str) -> Price | None:
     return None if None in rates.values() else versioned(msgspec.convert(rates, Rates), source)
 
 
-def versioned(
-    rates: Rates,
-    source: str,
-    tiers: tuple[Tier, ...] = (),
-    variants: Mapping[str, Rates] = {},
-    windows: tuple[Window, ...] = (),
-) -> Price:
-    """Return a Price whose version is its source and a digest of every figure in it."""
-    parts = [rates, tiers, dict(variants), *([windows] if windows else [])]
-    mark = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:8]
-    return Price(
-        rates=rates,
-        version=f"{source}#{mark}",
-        source=source,
-        tiers=tiers,
-        variants=dict(variants),
-        windows=windows,
-    )
+def from_currency(figures: Mapping[str, float | None], source: str, rate: Rate) -> Price:
+    """Return the Price of figures written in another currency, each exact, then rounded half up to a nano-dollar."""
+    written = {name: Decimal(repr(figure)) for name, figure in figures.items() if figure is not None}
+    rates = {_OURS.get(name, name): nano_of_amount(figure, rate) for name, figure in written.items()}
+    said = " / ".join(f"{written[name].normalize():f}" for name in ("input", "output"))
+    return versioned(msgspec.convert(rates, Rates), source, note=f"{said} {rate.currency}, {rate.told}")
 
 
 def _read(cache_dir: Path | None, key: str) -> dict[str, Row] | None:
@@ -159,25 +168,46 @@ def _providers() -> dict[str, Provider]:
     return {provider.id: provider for provider in get_snapshot().providers}
 
 
-def _ask(asked: list[Wanted], today: date, version: str) -> dict[Wanted, Row]:
-    providers = _providers()
+def _ask(asked: list[Wanted], today: date, listed: PriceList | None) -> dict[Wanted, Row]:
+    providers = _providers() if listed is None else listed.parsed()
+    source = f"genai-prices {library_version()}" if listed is None else REFRESHED
     everyone = list(providers.values())
     found: dict[Wanted, Row] = {}
     for provider_id, model_id in asked:
         provider = providers.get(provider_id)
         model = provider.find_model(model_id, all_providers=everyone) if provider else None
         if provider and model:
-            own = any(model is listed for listed in provider.models)
+            key = f"{provider_id}/{model.id}"
+            stale = listed.stale.get(key, "") if listed else ""
             found[provider_id, model_id] = Row(
-                price=_price(model, today, f"genai-prices {version}", variants=own),
+                price=_noted(price_of(provider, model, today, source), stale),
                 context_tokens=model.context_window,
                 changes=_next_change(model, today),
+                key=key,
             )
     return found
 
 
+def price_of(provider: Provider, model: ModelInfo, today: date, source: str) -> Price | None:
+    """Return what a model costs on a day; None when it has no price, or one that our arithmetic cannot say exactly."""
+    own = any(model is listed for listed in provider.models)
+    return _price(model, today, source, variants=own)
+
+
+def days_of(model: ModelInfo, today: date) -> list[date]:
+    """Return today and the later days on which a model has another price."""
+    return sorted({today, *(start for start in _starts(model) if start > today)})
+
+
+def _noted(price: Price | None, stale: str) -> Price | None:
+    if price is None or not stale:
+        return price
+    return msgspec.structs.replace(price, note=f"stale: not in the list any more since {stale}")
+
+
 def _starts(model: ModelInfo) -> list[date]:
     constraints = [price.constraint for price in model.prices] if isinstance(model.prices, list) else []
+    constraints += [variant.constraint for variant in model.price_variants or ()]
     return [start for one in constraints if isinstance(start := getattr(one, "start_date", None), date)]
 
 

@@ -17,10 +17,8 @@ from pointsman.config.fields import (
     Section,
     Share,
     Text,
-    TimeOfDay,
     Tokens,
     Truth,
-    Usd,
     Whole,
     mapping_or,
     number_or,
@@ -28,6 +26,7 @@ from pointsman.config.fields import (
 )
 from pointsman.config.notify_schema import Notify
 from pointsman.config.oidc_schema import Issuer
+from pointsman.config.price_schema import Price, Prices
 from pointsman.config.quota_schema import Quota
 from pointsman.config.route_schema import Route
 from pointsman.core.policy import AuthStyle, Modality
@@ -71,33 +70,6 @@ class Provider(Section):
     bills_cancelled: Truth | None = setting(
         "Whether it bills a cancelled answer to the end; it is then read on, to book what it costs."
     )
-
-
-class Rates(Section):
-    """Prices in USD per million tokens. Classes left out cost what contains them."""
-
-    input: Usd = Field(description="USD per million input tokens.")
-    output: Usd = Field(description="USD per million output tokens.")
-    cache_read: Usd | None = setting("USD per million input tokens read from cache.")
-    cache_write: Usd | None = setting("USD per million input tokens written to the 5-minute cache.")
-    cache_write_1h: Usd | None = setting("USD per million input tokens written to the 1-hour cache.")
-    reasoning: Usd | None = setting("USD per million output tokens spent on thinking.")
-    input_audio: Usd | None = setting("USD per million audio tokens in.")
-    output_audio: Usd | None = setting("USD per million audio tokens out.")
-    request: Usd | None = setting("USD for each call, whatever its size.")
-
-
-class Window(Rates):
-    """Other prices for some hours of each day, UTC; over midnight when `until` is not later than `from`."""
-
-    start: TimeOfDay = Field(alias="from", description='First minute, "HH:MM" in UTC.')
-    until: TimeOfDay = Field(description='First minute after it, "HH:MM" in UTC.')
-
-
-class Price(Rates):
-    """What a deployment costs, in USD per million tokens. Classes left out cost what contains them."""
-
-    windows: list[Window] = setting("Other prices by time of day; the first that holds replaces all of these.", [])
 
 
 class Deployment(Section):
@@ -187,7 +159,8 @@ class Retention(Section):
     hour_sums_days: Days = setting("Sums by hour, of which the dashboard's pages are made.", 0)
     day_sums_days: Days = setting("Sums by day.", 0)
     after_export: Truth = setting(
-        "Delete no request and no feedback before `pointsman ledger export` has written it to every folder it writes to.", False
+        "Delete no request and no feedback before `pointsman ledger export` has written it to every folder it writes to.",
+        False,
     )
 
 
@@ -228,7 +201,7 @@ class Server(Section):
         "OpenID Connect: whose tokens are taken beside keys.", []
     )
     tracing: Tracing | None = setting("OpenTelemetry: where spans go. Default: there are none.")
-    log: Log = setting("What is written to standard error.", Log())
+    log: Log = setting("What the router writes to standard error, and how.", Log())
     require_keys: Truth = setting(
         "Let nobody in without a key, also while there is none: keys come from the key store.", False
     )
@@ -247,6 +220,7 @@ class Config(Section):
     quotas: Annotated[list[Quota], Field(max_length=1_000)] = setting("What callers may use: limits and budgets.", [])
     limits: Limits = setting("Bounds of the data plane.", Limits())
     notify: Annotated[list[Notify], Field(max_length=32)] = setting("Who is told of what happens.", [])
+    prices: Prices = setting("Contracts, rates of exchange, and where new prices come from.", Prices())
     billing: Billing = setting("Who is billed for what, and how.", Billing())
     server: Server = setting("Where to listen.", Server())
 

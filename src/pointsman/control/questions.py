@@ -89,7 +89,7 @@ def csv_of(report: Report) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow([column.name.replace("nano", "usd") for column in report.columns])
-    for row in report.rows or [report.total]:
+    for row in report.rows if len(report.columns) > len(report.total) else [report.total]:
         writer.writerow([_cell(value, column.unit) for value, column in zip(row, report.columns, strict=True)])
     return out.getvalue()
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pointsman.control.endpoints import Endpoint, Who
-from pointsman.control.questions import csv_of, one_of, plain, question_of
+from pointsman.control.questions import one_of, plain, question_of
 from pointsman.control.replies import Refusal, json_reply
 from pointsman.control.reports import TAGGED
 from pointsman.control.saving import CHEAPEST, DEAREST, Against, compared
@@ -50,7 +50,6 @@ def texts_of(base: Base) -> dict[str, Any]:
         "until": {**_TIME, "description": "As `since`; left out itself. Default: now."},
         "order": {"type": "string", "enum": measures, "description": "The highest first; or a dimension of `by`."},
         "most": {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "description": "Rows. Default: 1000."},
-        "format": {"type": "string", "enum": ["json", "csv"]},
     }
     if base == "requests":
         told = "What it would have cost there; or the name of a deployment."
@@ -95,21 +94,20 @@ class ReportApi:
     async def report(self, base: Base, request: Request) -> Response:
         """Return the answer to the question that the parameters ask."""
         given = {name: request.query_params.getlist(name) for name in TEXTS[base]} | {"of": [base]}
+        empty = next((name for name, values in given.items() if "" in values), None)
+        if empty is not None:
+            raise Refusal("invalid_request", f"{empty} is empty", empty)
         who: Who = request.scope["state"]["who"]
         if given.get("against") and who.organisation:
             raise Refusal("invalid_request", "against is for who is bound to no organisation", "against")
         try:
-            against, form = one_of(given, "against", ""), one_of(given, "format", "json")
-            if form not in ("json", "csv"):
-                raise ReportError("format", "is json or csv")
+            against = one_of(given, "against", "")
             question = question_of(given, time.time_ns() // 1_000_000)
             if question.most > MOST_ROWS:
                 raise ReportError("most", f"is at most {MOST_ROWS}")
             found, with_what = await self._found(request, question, who, against)
         except ReportError as error:
             raise Refusal("invalid_request", str(error), error.what) from None
-        if form == "csv":
-            return Response(csv_of(found), media_type="text/csv")
         return json_reply(plain(found, {} if with_what is None else {"against": with_what}))
 
     async def _found(

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from pointsman.core.billing import Billing
+from pointsman.core.contracts import PriceSettings
 from pointsman.core.issuer import Issuer
 from pointsman.core.log import LogSettings
 from pointsman.core.notice import Channel
@@ -86,6 +87,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int | Literal["auto"] | None = (
         None  # most attempts at a time; auto: found by core.gradient; None: no bound
     )
+    listed: str = ""  # what the price list calls its model, PROVIDER/MODEL; "": its price is not from there
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -305,6 +307,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     admin_token: Secret | None = None  # None: that of the environment or the data folder
     channels: tuple[Channel, ...] = ()  # that are told what happens
     issuers: tuple[Issuer, ...] = ()  # whose tokens are taken beside keys
+    prices: PriceSettings = PriceSettings()  # contracts, and where a new price list is; of the control process
     billing: Billing = Billing()  # who is billed for what; of the control process and the commands
     tracing: Tracing | None = None  # where spans go; None: there are none
     log: LogSettings = LogSettings()

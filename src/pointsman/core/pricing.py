@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Literal
 
@@ -59,6 +61,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     tiers: tuple[Tier, ...] = ()  # ascending
     variants: dict[str, Rates] = {}  # service tier asked for (flex, priority, batch) -> rates
     windows: tuple[Window, ...] = ()  # by time of day; the first that holds replaces rates and tiers
+    note: str = ""  # how it came about, for people, where that is more than its source
 
     def rates_for(self, input_tokens: int, service_tier: str | None = None, minute: int = -1) -> Rates | None:
         """Return the rates that hold for a call, or None when its service tier has no known price. `minute` is that of the
@@ -72,6 +75,28 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
             if input_tokens > tier.over_input_tokens:
                 return tier.rates
         return self.rates
+
+
+def versioned(
+    rates: Rates,
+    source: str,
+    tiers: tuple[Tier, ...] = (),
+    variants: Mapping[str, Rates] = {},
+    windows: tuple[Window, ...] = (),
+    note: str = "",
+) -> Price:
+    """Return a Price whose version is its source and a digest of every figure in it."""
+    parts = [rates, tiers, dict(variants), *([windows] if windows else [])]
+    mark = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:8]
+    return Price(
+        rates=rates,
+        version=f"{source}#{mark}",
+        source=source,
+        tiers=tiers,
+        variants=dict(variants),
+        windows=windows,
+        note=note,
+    )
 
 
 class Charge(msgspec.Struct, frozen=True, gc=False):

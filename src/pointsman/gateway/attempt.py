@@ -13,6 +13,7 @@ from pointsman.dialects.relay_reply import silence_of
 from pointsman.dialects.relay_stream import RelayStream
 from pointsman.dialects.translate import TranslateStream
 from pointsman.gateway.live import Clock
+from pointsman.gateway.ruler import Ruler
 from pointsman.gateway.upstream import RawHeaders, lower
 from pointsman.gateway.world import CALLER_DIALECT, Endpoint
 
@@ -20,7 +21,6 @@ Pipe = RelayStream | TranslateStream
 MAX_MODEL, MAX_MESSAGE = 200, 500  # characters of a provider's own words that the books keep
 # Ends by which we stopped listening: what the provider did with the request is not known.
 _UNHEARD = frozenset({Kind.TIMEOUT, Kind.DEADLINE, Kind.CLIENT_GONE, Kind.CANCELLED})
-BYTES_PER_TOKEN = 4  # of an answer's text, when nobody counted: English prose and code; the row says `estimated`
 
 
 class Attempt:
@@ -111,7 +111,9 @@ class Attempt:
         if outcome.usage.source != "unknown":
             return outcome
         if self.sent and not self.answered_ms and outcome.kind in _UNHEARD and (pipe is None or not pipe.events):
-            return structs.replace(outcome, usage=Usage(input_tokens, 0, source="estimated"))
+            return structs.replace(
+                outcome, usage=Usage(self.endpoint.ruler.input_tokens(input_tokens), 0, source="estimated")
+            )
         if pipe is None or outcome.usage.source != "unknown" or not (pipe.content or outcome.kind in BILLABLE):
             return outcome
         usage = self.usage_so_far(input_tokens)
@@ -125,10 +127,10 @@ class Attempt:
         pipe = self.pipe
         if pipe is None or not pipe.events:
             return None
-        said = pipe.usage
+        said, ruler = pipe.usage, self.endpoint.ruler
         return Usage(
-            said.input_tokens or input_tokens,
-            max(said.output_tokens, estimated_tokens(pipe.text_bytes)),
+            said.input_tokens or ruler.input_tokens(input_tokens),
+            max(said.output_tokens, ruler.output_tokens(pipe.text_bytes)),
             said.cache_read_tokens,
             said.cache_write_5m_tokens,
             said.cache_write_1h_tokens,
@@ -137,13 +139,6 @@ class Attempt:
         )
 
 
-def known_usage(said: Usage, input_tokens: int, text_bytes: int) -> Usage:
-    """Return what the provider said, or our own estimate when it said nothing."""
-    if said.source != "unknown":
-        return said
-    return Usage(input_tokens, estimated_tokens(text_bytes), source="estimated")
-
-
-def estimated_tokens(text_bytes: int) -> int:
-    """Return about how many tokens a text of that many bytes is."""
-    return -(-text_bytes // BYTES_PER_TOKEN)
+def estimated_usage(ruler: Ruler, input_tokens: int, text_bytes: int) -> Usage:
+    """Return our own estimate of an answer whose provider said nothing of its usage."""
+    return Usage(ruler.input_tokens(input_tokens), ruler.output_tokens(text_bytes), source="estimated")

@@ -13,7 +13,6 @@ from pointsman.core.outcome import CLASSES, Blame, Outcome, Retry
 from pointsman.core.request import NEED_JSON_SCHEMA
 from pointsman.dialects.continued import Continued
 from pointsman.dialects.edit import with_beginning
-from pointsman.gateway.attempt import estimated_tokens
 
 if TYPE_CHECKING:
     from pointsman.gateway.exchange import Exchange
@@ -40,4 +39,6 @@ def usable(world: World, is_usable: Callable[[int], bool], deployment: int) -> b
 def body_of(story: Continued, body: bytes, endpoint: Endpoint) -> bytes:
     """Return the caller's request with the beginning of its answer. Raise WireError when it has no list of messages."""
     text = story.text.rstrip()
-    return with_beginning(body, text, endpoint.deployment.wire.prefill, estimated_tokens(len(text.encode())))
+    return with_beginning(
+        body, text, endpoint.deployment.wire.prefill, endpoint.ruler.output_tokens(len(text.encode()))
+    )

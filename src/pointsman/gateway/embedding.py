@@ -16,7 +16,7 @@ from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.usage import Usage
 from pointsman.dialects.base import WireError
 from pointsman.dialects.openai.embeddings import decode_embedding
-from pointsman.gateway.attempt import Attempt, estimated_tokens
+from pointsman.gateway.attempt import Attempt
 from pointsman.gateway.drain import GONE
 from pointsman.gateway.upstream import Connection, RawHeaders
 from pointsman.gateway.world import Endpoint
@@ -168,7 +168,7 @@ class Embedding(Attempt):
         exchange.upstream_ms += now_ms - self.started_ms
         if not self.sent:
             return
-        detail, tokens = exchange.snapshot.detail, estimated_tokens(len(self._text.encode()))
+        detail, tokens = exchange.snapshot.detail, self.endpoint.ruler.output_tokens(len(self._text.encode()))
         if outcome.kind is Kind.OK and outcome.usage.source == "unknown":
             outcome = Outcome(Kind.OK, 200, "", None, Usage(tokens, 0, source="estimated"), outcome.served_model)
         billed = self.billed(outcome, tokens)

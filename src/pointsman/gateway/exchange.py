@@ -24,7 +24,7 @@ from pointsman.dialects.edit import edited
 from pointsman.dialects.relay_request import Head
 from pointsman.gateway import answers, continuation, hedge, silence
 from pointsman.gateway.afterwards import keep, note
-from pointsman.gateway.attempt import Pipe, known_usage
+from pointsman.gateway.attempt import Pipe, estimated_usage
 from pointsman.gateway.cache import Part
 from pointsman.gateway.counts import Account
 from pointsman.gateway.delivery import Delivery
@@ -34,6 +34,7 @@ from pointsman.gateway.ladder import keeps_answers, last_answer
 from pointsman.gateway.once import kept_of
 from pointsman.gateway.refusals import failure_body, unbooked
 from pointsman.gateway.reservation import Reservation
+from pointsman.gateway.ruler import LOOKED_AT, text_bytes_of
 from pointsman.gateway.sending import Sending
 from pointsman.gateway.settlement import decided_of, nobody_of, own_headers, settled_of
 from pointsman.gateway.shell import Shell
@@ -182,7 +183,9 @@ class Exchange:
         if self.rival is not None:
             hedge.won(self, attempt)
         if usage.source == "unknown":
-            usage = known_usage(usage, self.request.features.input_tokens, len(body))
+            usage = estimated_usage(attempt.endpoint.ruler, self.request.features.input_tokens, text_bytes_of(body))
+        elif self.snapshot.seed < LOOKED_AT:
+            attempt.endpoint.ruler.learn(self.request.features.input_tokens, 0, usage)
         now_ms = self.first_ms = attempt.answered_ms
         if self.options.last and keeps_answers(self):
             keep(self, body)
@@ -225,7 +228,11 @@ class Exchange:
             kept_of(self, self._told, whole)
             if self.options.last and keeps_answers(self):
                 keep(self, whole)
-        usage = known_usage(pipe.usage, self.request.features.input_tokens, pipe.text_bytes)
+        usage, ruler, guessed_tokens = pipe.usage, attempt.endpoint.ruler, self.request.features.input_tokens
+        if usage.source == "unknown":
+            usage = estimated_usage(ruler, guessed_tokens, pipe.text_bytes)
+        elif self.snapshot.seed < LOOKED_AT and self.story is None:
+            ruler.learn(guessed_tokens, pipe.text_bytes, usage)
         self.end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, pipe.served_model), now_ms)
         if self.cache is not None and attempt.kept is not None:
             self.shell.cache.answered(self, attempt, whole, attempt.kept.pace())

@@ -75,6 +75,7 @@ class Live:
 
     def __init__(self, world: World, clock: Clock, seed: int, entropy: Callable[[int], bytes] = os.urandom) -> None:
         self.clock = clock
+        self.world = world
         self.chance = random.Random(seed)  # of decisions and jitter: to be replayed, so seeded
         self._entropy = entropy  # of ids: not to be guessed
         self._unguessed = b""
@@ -106,6 +107,9 @@ class Live:
         old = list(self._index)  # in the order of the states
         kept = dict(zip(old, self.states, strict=True))
         places = [endpoint.place for endpoint in world.endpoints]
+        rulers = {endpoint.place: endpoint.ruler for endpoint in self.world.endpoints}
+        for endpoint in world.endpoints:
+            endpoint.ruler = rulers.get(endpoint.place, endpoint.ruler)
         self.world = world
         self._index = {place: i for i, place in enumerate(places)}
         self.states = [kept.get(place, UNKNOWN) for place in places]

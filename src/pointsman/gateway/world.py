@@ -21,6 +21,7 @@ from pointsman.gateway.headers import wanted_of
 from pointsman.gateway.loads import Load
 from pointsman.gateway.local import is_loopback
 from pointsman.gateway.resolver import Resolver
+from pointsman.gateway.ruler import Ruler
 from pointsman.gateway.upstream import Origin
 from pointsman.strategies.guard import GUARDS
 from pointsman.strategies.plugins import strategies_of
@@ -44,6 +45,7 @@ class Endpoint:
         self.dialect: Dialect = DIALECTS[provider.dialect]
         self.relays = provider.dialect == "openai"
         self.traced = False  # it is told of traces
+        self.ruler = Ruler()
         self.load: Load | None = None  # where it takes only so many attempts at a time
         # Its name, whom it calls and as whom: what was measured of another server or account says nothing of this one.
         called = (provider.dialect, provider.base_url, provider.path, provider.auth, provider.api_key, provider.ca_file)

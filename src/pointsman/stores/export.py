@@ -81,6 +81,8 @@ class Exporter:
             self._manifest = manifest_at(self._folder) or Manifest()
             for booked in ("requests", "feedback"):
                 upto = self._number(f"SELECT COALESCE(MAX(seq), 0) FROM {booked}", {})  # noqa: S608
+                if upto < self._manifest.swept.get(booked, 0):
+                    raise LedgerError(f"{self._folder} is an export of another ledger: choose another folder")
                 for day in self._days(booked, span):
                     self._day(duck, booked, day, upto)
                 if whole:

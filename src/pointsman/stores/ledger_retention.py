@@ -27,6 +27,12 @@ _OLD_FEEDBACK = (
     "FROM feedback WHERE at_ms < :before AND seq < :keep AND seq < (SELECT COALESCE(MAX(seq), 0) FROM feedback)"
 )
 _OLD_DECISIONS = "FROM decisions WHERE request_id < :bound"  # ids sort by time
+_COUNT_REQUESTS = f"SELECT COUNT(*) {_OLD_REQUESTS}"
+_COUNT_FEEDBACK = f"SELECT COUNT(*) {_OLD_FEEDBACK}"
+_COUNT_DECISIONS = f"SELECT COUNT(*) {_OLD_DECISIONS}"
+_SOME_REQUESTS = f"SELECT seq, id {_OLD_REQUESTS} ORDER BY at_ms LIMIT :most"
+_SOME_FEEDBACK = f"SELECT seq {_OLD_FEEDBACK} ORDER BY at_ms LIMIT :most"
+_SOME_DECISIONS = f"SELECT request_id {_OLD_DECISIONS} ORDER BY request_id LIMIT :most"
 _SUMS = {"hours": "hour_sums_days", "days": "day_sums_days"}
 
 
@@ -51,7 +57,20 @@ def unexported(ask: Ask, rules: Retention) -> Kept | None:
     return Kept(int(row[0]) + 1, int(row[1]) + 1, "export")
 
 
-KEEPERS: list[Keeper] = [unexported]
+_BILLED = """
+    SELECT MIN(upto) FROM (
+        SELECT MAX(upto_seq) AS upto, MAX(period) AS last FROM invoices WHERE kind = 'invoice' GROUP BY customer
+    ) billed WHERE last IN (SELECT DISTINCT period FROM invoices WHERE kind = 'invoice' ORDER BY period DESC LIMIT 2)"""
+
+
+def unbilled(ask: Ask, rules: Retention) -> Kept | None:
+    """Keep what no invoice has looked at, once there are invoices; a customer without one in the last two months that were
+    billed waits for none."""
+    [row] = ask(_BILLED, {})
+    return None if row[0] is None else Kept(int(row[0]) + 1, ALL, "invoices")
+
+
+KEEPERS: list[Keeper] = [unexported, unbilled]
 
 
 def keep_from_seq(ask: Ask, rules: Retention) -> Kept:
@@ -87,13 +106,13 @@ def due(ask: Ask, rules: Retention, now_ms: int) -> tuple[dict[str, int], Kept]:
     found: dict[str, int] = {}
     if rules.requests_days:
         values = {"before": _before(rules.requests_days, now_ms), "keep": kept.requests}
-        found["requests"] = _count(ask, f"SELECT COUNT(*) {_OLD_REQUESTS}", values)
+        found["requests"] = _count(ask, _COUNT_REQUESTS, values)
     if rules.decisions_days:
         bound = _bound(rules.decisions_days, now_ms)
-        found["decisions"] = _count(ask, f"SELECT COUNT(*) {_OLD_DECISIONS}", {"bound": bound})
+        found["decisions"] = _count(ask, _COUNT_DECISIONS, {"bound": bound})
     if rules.feedback_days:
         values = {"before": _before(rules.feedback_days, now_ms), "keep": kept.feedback}
-        found["feedback"] = _count(ask, f"SELECT COUNT(*) {_OLD_FEEDBACK}", values)
+        found["feedback"] = _count(ask, _COUNT_FEEDBACK, values)
     for table, setting in _SUMS.items():
         if getattr(rules, setting):
             values = {"before": _before(getattr(rules, setting), now_ms)}
@@ -118,7 +137,7 @@ def _requests(db: Db, rules: Retention, now_ms: int) -> int:
         return 0
     keep = keep_from_seq(_ask(db), rules).requests
     values = {"before": _before(rules.requests_days, now_ms), "keep": keep, "most": BATCH}
-    rows = db.execute(f"SELECT seq, id {_OLD_REQUESTS} ORDER BY at_ms LIMIT :most", values).fetchall()
+    rows = db.execute(_SOME_REQUESTS, values).fetchall()
     if rows:
         db.executemany("DELETE FROM attempts WHERE request_id = ?", [(row[1],) for row in rows])
         db.executemany("DELETE FROM decisions WHERE request_id = ?", [(row[1],) for row in rows])
@@ -130,7 +149,7 @@ def _decisions(db: Db, rules: Retention, now_ms: int) -> int:
     if not rules.decisions_days:
         return 0
     values = {"bound": _bound(rules.decisions_days, now_ms), "most": BATCH}
-    rows = db.execute(f"SELECT request_id {_OLD_DECISIONS} ORDER BY request_id LIMIT :most", values).fetchall()
+    rows = db.execute(_SOME_DECISIONS, values).fetchall()
     if rows:
         db.executemany("DELETE FROM decisions WHERE request_id = ?", [(row[0],) for row in rows])
     return len(rows)
@@ -141,7 +160,7 @@ def _feedback(db: Db, rules: Retention, now_ms: int) -> int:
         return 0
     keep = keep_from_seq(_ask(db), rules).feedback
     values = {"before": _before(rules.feedback_days, now_ms), "keep": keep, "most": BATCH}
-    rows = db.execute(f"SELECT seq {_OLD_FEEDBACK} ORDER BY at_ms LIMIT :most", values).fetchall()
+    rows = db.execute(_SOME_FEEDBACK, values).fetchall()
     if rows:
         db.executemany("DELETE FROM feedback WHERE seq = ?", [(row[0],) for row in rows])
     return len(rows)
@@ -149,15 +168,14 @@ def _feedback(db: Db, rules: Retention, now_ms: int) -> int:
 
 def _sums(table: str) -> Callable[[Db, Retention, int], int]:
     """Return what deletes the oldest hour or day of a table of sums."""
+    oldest = f"SELECT begins_ms, COUNT(*) FROM {table} WHERE begins_ms < :before GROUP BY 1 ORDER BY 1 LIMIT 1"  # noqa: S608
+    gone = f"DELETE FROM {table} WHERE begins_ms = :begins"  # noqa: S608  hours, days
 
     def delete(db: Db, rules: Retention, now_ms: int) -> int:
         days = getattr(rules, _SUMS[table])
-        if not days:
-            return 0
-        found = "SELECT begins_ms, COUNT(*) FROM {} WHERE begins_ms < :before GROUP BY 1 ORDER BY 1 LIMIT 1"
-        rows = db.execute(found.format(table), {"before": _before(days, now_ms)}).fetchall()
+        rows = db.execute(oldest, {"before": _before(days, now_ms)}).fetchall() if days else []
         for begins_ms, _ in rows:
-            db.execute(f"DELETE FROM {table} WHERE begins_ms = :begins", {"begins": begins_ms})  # noqa: S608  hours, days
+            db.execute(gone, {"begins": begins_ms})
         return int(rows[0][1]) if rows else 0
 
     return delete

@@ -34,13 +34,10 @@ class SqliteWriter:
     def __init__(self, path: Path) -> None:
         with _told(path):
             self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            try:
+            with _closed_on_error(self._db):
                 _migrate(self._db, path)
                 for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -16384"):
                     self._db.execute("PRAGMA " + pragma).close()
-            except BaseException:
-                self._db.close()
-                raise
         self._path = path
 
     def write(self, batch: Batch) -> int:
@@ -106,14 +103,11 @@ class SqliteReader(SqlReader):
         self._interrupted = False
         with _told(path):
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
-            try:
+            with _closed_on_error(self._db):
                 if _check(self._db, path) < len(sql.MIGRATIONS):
                     raise LedgerError(
                         f"{path} is of an older version of pointsman: `pointsman serve` brings it up to date"
                     )
-            except BaseException:
-                self._db.close()
-                raise
         self._db.row_factory = sqlite3.Row
         self._db.create_aggregate("percentiles", 1, _Percentiles)  # type: ignore[arg-type]  # finalize gives text
 
@@ -166,6 +160,15 @@ def _requests(db: sqlite3.Connection, rows: list[Row]) -> int:
         for fold in ledger_browsing.FOLDS:
             db.execute(fold, (newest,))
     return new
+
+
+@contextlib.contextmanager
+def _closed_on_error(db: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        db.close()
+        raise
 
 
 @contextlib.contextmanager

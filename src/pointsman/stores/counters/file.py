@@ -78,15 +78,15 @@ class FileCounters(Cells):
     def reserve(self, asks: Sequence[Ask], then: Then) -> Verdict:
         if not self._locked:
             self._lock()
+        keeps = False
         try:
             if self._put_off:
                 self._settle()
             verdict = self.take(asks)
-        except BaseException:
-            self._unlock()
-            raise
-        if not self._keeps or verdict.refusing >= 0:
-            self._unlock()
+            keeps = self._keeps and verdict.refusing < 0
+        finally:
+            if not keeps:
+                self._unlock()
         return verdict
 
     def settle(self, ends: Sequence[End], *, local: bool = False) -> None:
