@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,7 +71,8 @@ def test_help_and_version() -> None:
 def test_help_takes_less_than_300_ms() -> None:
     times_s = []
     for _ in range(5):
-        began_s = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "pointsman.cli", "--help"], check=True, capture_output=True)
-        times_s.append(time.perf_counter() - began_s)
-    assert min(times_s) <= 0.3
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(times_s) <= 0.3  # of CPU: other tests run beside it

@@ -205,7 +205,8 @@ def test_every_setting_of_a_secret_kind_is_known() -> None:
     everywhere = json.dumps(schema).count('"#/$defs/SecretFile"')
     assert found and all(is_secret((section, "x", name)) for section, name in found)
     assert of_server and all(is_secret(("server", name)) for name in of_server)
-    kinds = [schema["$defs"][kind] for kind in ("Provider", "Key", "Notify", "Server")]
+    assert is_secret(("server", "tracing", "headers", "x")) and is_secret(("prices", "from"))
+    kinds = [schema["$defs"][kind] for kind in ("Provider", "Key", "Notify", "Server", "Tracing", "Prices")]
     assert everywhere == json.dumps(kinds).count('"#/$defs/SecretFile"')
 
 

@@ -122,8 +122,8 @@ def check_stopped(world: SimWorld) -> None:
     quotas = worker.live.quotas
     if quotas.lines.count or quotas.lines._lines:
         say(f"I35: {quotas.lines.count} requests wait for room in a quota")
-    if quotas._store is not None:
-        store: Any = quotas._store
+    if quotas.store is not None:
+        store: Any = quotas.store
         held = {name: store.held[slot] for name, slot in store._rows.items() if store.held[slot]}
         if held:
             say(f"I3: quotas hold {held}")
@@ -450,9 +450,9 @@ def _kept(world: SimWorld, case: Case, served: dict[str, list[Served]]) -> Itera
 def _quotas(world: SimWorld, cases: list[Case]) -> Iterator[str]:
     """I4, I3: no more comes in than the quotas allow, and what is counted is what was used."""
     worker, policy = world.worker, world.policy
-    if worker is None or world.crashed or world.clock.jump_s or worker.live.quotas._store is None:
+    if worker is None or world.crashed or world.clock.jump_s or worker.live.quotas.store is None:
         return
-    store = worker.live.quotas._store
+    store = worker.live.quotas.store
     world.hit["waited for a quota"] += worker.books.metrics.quotas.get("", 0) + sum(
         count for key, count in worker.books.metrics.quotas.items() if key.endswith("waited")
     )

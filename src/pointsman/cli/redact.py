@@ -12,7 +12,10 @@ HIDDEN = "***"
 ADMIN_TOKEN: Place = ("server", "admin_token")
 TRACING: Place = ("server", "tracing", "headers")
 NAMED = (("providers", "api_key"), ("keys", "key"), ("notify", "url"), ("notify", "smtp"))
-URLS: tuple[Place, ...] = tuple(("server", name) for name in ("counters", "cache", "ledger", "callers"))
+URLS: tuple[Place, ...] = (
+    *(("server", name) for name in ("counters", "cache", "ledger", "callers")),
+    ("prices", "from"),
+)
 SHORT = (
     8  # a secret shorter than this may be an ordinary word elsewhere in the file, so it is replaced in its place only
 )
@@ -23,7 +26,8 @@ _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # as YAML counts lines
 
 def is_secret(path: Place) -> bool:
     """Tell whether a setting is of a secret kind: `providers.NAME.api_key`, `keys[N].key`, `notify[N].url` and `smtp`,
-    `server.admin_token`, `server.tracing.headers.NAME` or the URL of a store."""
+    `server.admin_token`, `server.tracing.headers.NAME` or the URL of a store or of a
+    list of prices."""
     named = len(path) == 3 and (path[0], path[2]) in NAMED
     return named or path in (ADMIN_TOKEN, *URLS) or (len(path) == 4 and path[:3] == TRACING)
 

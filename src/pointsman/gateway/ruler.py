@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import msgspec
 
 from pointsman.core.usage import Usage
@@ -40,8 +42,8 @@ class Ruler:
         return round(guessed_tokens * self._input / self._guessed)
 
     def output_tokens(self, text_bytes: int) -> int:
-        """Return about how many tokens the provider counts for a text of that many bytes; at least one for any."""
-        return max(1, round(text_bytes * self._output / self._bytes)) if text_bytes else 0
+        """Return about how many tokens the provider counts for a text of that many bytes."""
+        return ceil(text_bytes * self._output / self._bytes)
 
 
 class _Function(msgspec.Struct):
