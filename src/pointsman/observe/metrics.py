@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -59,6 +60,8 @@ METRICS: dict[str, tuple[str, str]] = {
     "pointsman_silent_answers_total": ("counter", "Whole answers with neither content nor a tool call, by deployment."),
     "pointsman_alerts_total": ("counter", "Alerts by deployment: why it was ejected for long, or returned."),
     "pointsman_plugin_failures_total": ("counter", "Calls of plug-ins that raised, answered wrongly or took too long."),
+    "pointsman_bodies_stored_total": ("counter", "Requests whose bodies were stored."),
+    "pointsman_bodies_lost_total": ("counter", "Requests whose bodies should have been stored and could not be."),
     "pointsman_journal_errors_total": ("counter", "Records the journal could not take."),
     "pointsman_quota_events_total": ("counter", "By quota: near, over, refused, degraded, waited."),
     "pointsman_counters_failures_total": ("counter", "Calls of the counter store that failed, by what went wrong."),
@@ -72,6 +75,16 @@ METRICS: dict[str, tuple[str, str]] = {
 SOURCES = frozenset({"user", "reviewer", "evaluator", "implicit"})  # of feedback; clients may name others
 LEAST_S = 1e-6  # less is the rounding of a difference, and no wait
 BREAKER_VALUES = {"closed": 0, "half_open": 1, "open": 2, "cooling": 3}
+
+
+class Place(NamedTuple):
+    """Hold where the attempts of one deployment that ended in one way are counted: its tokens, the keys of its histograms of
+    tokens, and its durations."""
+
+    tokens: list[int]
+    given: str
+    made: str
+    operations: list[float]
 
 
 class Metrics(msgspec.Struct):
@@ -90,6 +103,8 @@ class Metrics(msgspec.Struct):
     used: Series = {}  # by provider, model and type of token
     overhead: list[float] = msgspec.field(default_factory=lambda: [0.0] * (len(OVERHEAD_EDGES_S) + 2))
     journal_errors: int = 0
+    bodies_stored: int = 0
+    bodies_lost: int = 0
     callers_errors: int = 0
     active: int = 0
     connections: int = 0
@@ -119,43 +134,63 @@ class Metrics(msgspec.Struct):
     def count(self) -> None:
         """Count what was noted: all together, once a turn at most, and before the counters are read."""
         noted, self.noted = self.noted, []
-        overhead = self.overhead
+        overhead, phases = self.overhead, self.phases
+        by_route: dict[str, tuple[list[float], list[float]]] = {}
+        by_place: dict[tuple[str, str, str, str], Place] = {}
         for s in noted:
             route, rows = s.route, s.attempts
             add(self.requests, f"{route}\x1f{rows[-1].deployment if rows and s.hit is None else ''}\x1f{s.outcome}")
             add(self.attempts, route, len(rows))
             for row in rows:
-                self._attempt(row)
+                at = row.deployment, row.provider, row.model, row.outcome
+                place = by_place.get(at)
+                if place is None:
+                    place = by_place[at] = self._place(*at)
+                self._attempt(row, place)
             if s.degraded:
                 add(self.degraded, f"{route}\x1f{s.degraded}")
             if s.cache:
                 self._note_cache(s)
+            of_route = by_route.get(route)
+            if of_route is None:
+                of_route = by_route[route] = series(self.ttft, route), series(self.total, route)
+            ttft, total = of_route
             if s.first_ms:
-                observe(self.ttft, route, s.first_ms / 1000.0)
-            observe(self.total, route, s.ended_ms / 1000.0)
-            read_s, decided_s = s.queue_ms / 1000.0, s.decided_ms / 1000.0
+                first_s = s.first_ms / 1000.0
+                ttft[bisect_left(LATENCY_EDGES_S, first_s)] += 1
+                ttft[-1] += first_s
+            ended_s, read_s, decided_s = s.ended_ms / 1000.0, s.queue_ms / 1000.0, s.decided_ms / 1000.0
+            total[bisect_left(LATENCY_EDGES_S, ended_s)] += 1
+            total[-1] += ended_s
             own_s = (s.ended_ms - s.upstream_ms) / 1000.0
             own_s = own_s if own_s > 0.0 else 0.0
             overhead[bisect_left(OVERHEAD_EDGES_S, own_s)] += 1
             overhead[-1] += own_s
-            phases = self.phases
             observe(phases, "queue", read_s, OVERHEAD_EDGES_S)
             observe(phases, "decide", decided_s - read_s, OVERHEAD_EDGES_S)
             if own_s - decided_s > LEAST_S:
                 observe(phases, "retry", own_s - decided_s, OVERHEAD_EDGES_S)
 
-    def _attempt(self, row: AttemptRow) -> None:
-        usage, name, model = row.usage, row.deployment, f"{row.provider}\x1f{row.model}\x1f"
-        counts = self.tokens.get(name)
-        if counts is None:
-            counts = self.tokens.setdefault(bounded(self.tokens, name), [0, 0])
+    def _place(self, name: str, provider: str, model: str, outcome: str) -> Place:
+        called = f"{provider}\x1f{model}\x1f"
+        return Place(
+            self.tokens.setdefault(bounded(self.tokens, name), [0, 0]),
+            f"{called}input",
+            f"{called}output",
+            series(self.operations, called + ("" if outcome == "ok" else outcome)),
+        )
+
+    def _attempt(self, row: AttemptRow, place: Place) -> None:
+        usage, name = row.usage, row.deployment
+        counts, given, made, operations = place
         counts[0] += usage.input_tokens
         counts[1] += usage.output_tokens
         if usage.input_tokens or usage.output_tokens:
-            observe(self.used, model + "input", usage.input_tokens, TOKEN_EDGES)
-            observe(self.used, model + "output", usage.output_tokens, TOKEN_EDGES)
-        error = "" if row.outcome == "ok" else row.outcome
-        observe(self.operations, model + error, (row.ended_ms - row.started_ms) / 1000.0)
+            observe(self.used, given, usage.input_tokens, TOKEN_EDGES)
+            observe(self.used, made, usage.output_tokens, TOKEN_EDGES)
+        took_s = (row.ended_ms - row.started_ms) / 1000.0
+        operations[bisect_left(LATENCY_EDGES_S, took_s)] += 1
+        operations[-1] += took_s
         if row.connected_ms:
             observe(self.phases, "connect", (row.connected_ms - row.started_ms) / 1000.0, OVERHEAD_EDGES_S)
         if row.charge_state == "unpriced":
@@ -199,12 +234,18 @@ def observe(table: Series, key: str, value: float, edges: tuple[float, ...] = LA
     """Put a value into a histogram; a table never grows beyond MOST_SERIES and one."""
     counts = table.get(key)
     if counts is None:
-        counts = table.setdefault(bounded(table, key), [0.0] * (len(edges) + 2))
+        counts = series(table, key, edges)
     counts[bisect_left(edges, value)] += 1
     counts[-1] += value
 
 
+def series(table: Series, key: str, edges: tuple[float, ...] = LATENCY_EDGES_S) -> list[float]:
+    """Return the counts of a histogram, made when there are none."""
+    return table.setdefault(bounded(table, key), [0.0] * (len(edges) + 2))
+
+
 _SUMS = (
+    *("bodies_stored", "bodies_lost"),
     *("journal_errors", "callers_errors", "complaints_lost", "replayed", "active", "connections", "counters_local"),
     *("cache_errors", "cache_bytes", "cache_entries"),
 )
