@@ -24,13 +24,13 @@ from serving import Serving, until
 
 REQUESTS = int(os.environ.get("BILL_REQUESTS", "3000"))
 SEED = int(os.environ.get("SEED", "1"))
-AT_ONCE = 150
+AT_ONCE = 250
 WIRES = {"a": "openai", "b": "anthropic", "g": "gemini"}
 # Nano-dollars a token: input, read from the provider's cache, output.
 PRICES = {"a": (1_000, 100, 10_000), "b": (3_000, 300, 15_000), "g": (150, 38, 600)}
 # What a provider reads from its cache it tells at the end, on OpenAI's wire: of an answer that is cut it is not known.
 CACHE = dict.fromkeys(("b", "g"), {"cache": {"min_tokens": 1024}})
-SPEED = {"ttft_ms": {"p50": 4, "p95": 9}, "tokens_per_s": 250, "output_tokens": {"p50": 60, "p95": 160}}
+SPEED = {"ttft_ms": {"p50": 4, "p95": 9}, "tokens_per_s": 120, "output_tokens": {"p50": 60, "p95": 160}}
 RULES: list[dict[str, Any]] = [
     {"match": {"provider": "a", "probability": 0.03}, "do": "status", "status": 500},
     {"match": {"provider": "b", "probability": 0.02}, "do": "status", "status": 529},
@@ -73,7 +73,7 @@ def asked(rng: random.Random) -> tuple[dict[str, Any], int]:
         messages.insert(0, {"role": "system", "content": LONG})
     stream = rng.random() < 0.5
     body = {"model": "kept" if kept else "main", "messages": messages, "stream": stream}
-    return body, rng.randrange(10, 40) if stream and not kept and rng.random() < 0.08 else 0
+    return body, rng.randrange(15, 45) if stream and not kept and rng.random() < 0.08 else 0
 
 
 class Seen(Counter[str]):
