@@ -6,7 +6,9 @@ import contextlib
 import json
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -15,15 +17,19 @@ from many_rows import PLACES, ROUTES, fill, policy_of_rows
 
 from pointsman.control import keystore
 from pointsman.control.admin import Admin
+from pointsman.control.billing.biller import Biller
 from pointsman.control.main import hosts_of
 from pointsman.control.pump import Counts
-from pointsman.core.policy import Policy
+from pointsman.core.billing import Billing, Customer, Markup
+from pointsman.core.invoice import Wish
+from pointsman.core.policy import Arm, Bounds, Cache, Policy, Provider, Rule, Rung, Semantic, Split
 from pointsman.core.quotas import Quota
 from pointsman.core.reading import Reading, Readings
 from pointsman.core.standing import Standing, Standings
 from pointsman.observe.metrics import Metrics
 from pointsman.stores.callers import Settings
 from pointsman.stores.choose import Stores
+from pointsman.stores.trusts import Trusts
 from pointsman.stores.versions import Entry, Versions
 
 ROWS = 1_000_000
@@ -34,6 +40,12 @@ QUOTAS = (
     Quota(name="support a day", scope="team", who="care", measure="usd", amount=50_000_000_000, period="d"),
     Quota(name="each key", scope="key", measure="tokens", amount=2_000_000, period="h"),
     Quota(name="everybody", measure="requests", amount=6_000, period="m"),
+)
+SEARCH_CACHE = Cache(ttl_s=3_600.0, semantic=Semantic())
+SPEAK = (("anthropic", "anthropic"), ("openai", "openai"), ("gemini", "gemini"), ("lab", "openai"))
+BILLING = Billing(
+    customers=(Customer(name="organisations", each="organisation", tax_basis_points=1_900),),
+    markups=(Markup(name="standard", ppm=100_000),),
 )
 STATES = {"sonnet": "closed", "haiku": "closed", "luna": "cooling", "flash": "closed", "qwen-lab": "open"}
 
@@ -53,9 +65,10 @@ class DashboardSite:
         (self.data / "run").mkdir(parents=True)
         made: Policy = msgspec.structs.replace(policy_of_rows(), version="7c41d09e", source="router.yaml")
         if self._rows:
-            made = msgspec.structs.replace(made, quotas=QUOTAS)
+            made = richer(made)
             self.took_s = fill(self.data, self._rows, int(time.time() * 1000))
             self._fill_rest()
+            self._issue()
             self._beat()
             self._thread(self._live)
         self.admin = Admin(self.data, made, Counts(), self._reload)
@@ -88,6 +101,15 @@ class DashboardSite:
         told = {"answers": [token], "restart": [], "ok": True, "version": "7c41d09e"}
         (self.data / "run" / "reload.json").write_text(json.dumps(told))
 
+    def _issue(self) -> None:
+        """Issue an invoice of the month before, and credit some of it."""
+        now = datetime.now(UTC)
+        month = now.year * 12 + now.month - 2
+        biller = Biller(Stores(self.data), BILLING)
+        period = f"{month // 12}-{month % 12 + 1:02d}"
+        kept, _ = biller.issue("globex", period, "ada", int(time.time() * 1000), allow_unpriced=True)
+        biller.credit(kept.number, Wish(amount_nano=10_000_000, reason="an outage"), "ada", int(time.time() * 1000))
+
     def _fill_rest(self) -> None:
         """Write what is no ledger: keys, versions, quotas."""
         stores = Stores(self.data)
@@ -117,6 +139,10 @@ class DashboardSite:
             Reading("c", "each key", "acme/growth-2", "tokens", "h", "refuse", 2_000_000, 2_000_000, 0, 0, now_ms, until_ms),
             Reading("d", "everybody", "", "requests", "m", "notify", 6_000, 840, 12, 5_148, now_ms, until_ms),
         ]  # fmt: skip
+        similar = SEARCH_CACHE.semantic
+        trusts = Trusts(self.data / "similar")
+        for n in range(60):
+            trusts.judge("search", similar, now_ms, wrong=n == 17)
         (self.data / "run" / "limits-0.msgpack").write_bytes(msgspec.msgpack.encode(Readings(rows)))
 
     def _live(self) -> None:
@@ -144,6 +170,30 @@ class DashboardSite:
                 Standings(now_ms, number, "7c41d09e", [_standing(name) for name in PLACES], load),
             )
         put(self.data, "metrics-0", Metrics(requests=done, active=28, alerts={"qwen-lab\x1fejected": 1 + n // 5}))
+
+
+def richer(made: Policy) -> Policy:
+    """Return the policy with all that pages tell of a route: demands, arms, rules, a ladder, a cache; and who is billed."""
+    routes = dict(made.routes)
+    more: dict[str, dict[str, Any]] = {
+        "support": {
+            "bounds": Bounds(ttft_ms_p95=1_000.0, nano_per_request=9_000_000, nano_per_day=400_000_000_000,
+                             relax=("ttft_ms_p95",)),
+            "rules": (Rule(when='request.tokens > 20000', use="batch", place="router.yaml:12"),),
+        },
+        "drafts": {"split": Split(by="session", salt="s1", arms=(Arm(name="as-is", weight=9.0, use="drafts arm as-is"),
+                                                                 Arm(name="shorter", weight=1.0, use="batch")))},
+        "code": {"degrade": (Rung(name="smaller", candidates=("flash",)), Rung(name="later", refuse=True)),
+                 "bounds": Bounds(ttft_ms_p95=600.0, quality_min=0.5)},
+        "search": {"cache": SEARCH_CACHE},
+    }  # fmt: skip
+    for name, fields in more.items():
+        routes[name] = msgspec.structs.replace(routes[name], **fields)
+    providers = {
+        name: Provider(name=name, dialect=dialect, base_url=f"https://{name}.example") for name, dialect in SPEAK
+    }
+    listener = msgspec.structs.replace(made.listener, billing=BILLING)
+    return msgspec.structs.replace(made, quotas=QUOTAS, routes=routes, providers=providers, listener=listener)
 
 
 def put(data: Path, name: str, value: object) -> None:

@@ -12,13 +12,14 @@ from typing import Any
 import msgspec
 import pytest
 from ledgers import migrations
-from records import admitted, attempt, decided, policy, settled
+from records import admitted, attempt, decided, feedback, policy, settled
 
+from pointsman.core.entry import Hit
 from pointsman.core.policy import Deployment, Wire
 from pointsman.core.pricing import Price, Rates
 from pointsman.core.usage import Usage
 from pointsman.stores import ledger_schema
-from pointsman.stores.ledger import Batch, attempt_rows, decision_row, request_row
+from pointsman.stores.ledger import Batch, attempt_rows, decision_row, feedback_row, request_row
 from pointsman.stores.sqlite import FILE, SqliteWriter
 
 BASE = 5_000
@@ -31,6 +32,7 @@ PLACES = {
     "flash": ("gemini", "gemini-4-flash", 3_000),
     "qwen-lab": ("lab", "qwen3-32b", 0),
 }
+ARMS = ("drafts/as-is", "drafts/shorter")
 TEAMS = ("care", "growth", "platform", "research")
 
 
@@ -45,10 +47,25 @@ def fill(data: Path, rows: int, now_ms: int, seed: int = 7) -> float:
             db.execute("BEGIN")
             _insert(db, _batch(random.Random(seed)))
             _copy(db, rows, now_ms)
+            _judge(db)
             db.execute("COMMIT")
     writer = SqliteWriter(data / FILE)
     writer.close()
     return time.monotonic() - began_s
+
+
+def _judge(db: sqlite3.Connection) -> None:
+    """Judge some of the newest requests."""
+    newest = db.execute(
+        "SELECT id, at_ms, key, project, team, organisation, deployment FROM requests ORDER BY seq DESC LIMIT 3000"
+    ).fetchall()
+    rows = []
+    for n, (id, at_ms, *caller, deployment) in enumerate(newest[::7]):
+        up = n % 10 != 0 and not (deployment == "flash" and n % 3 == 0)
+        given = feedback(n, at_ms=at_ms + 60_000, caller=tuple(caller), request_id=id, score=float(up),
+                         thumbs="up" if up else "down")  # fmt: skip
+        rows.append(feedback_row(given))
+    db.executemany(ledger_schema.INSERT_FEEDBACK, rows)
 
 
 def _insert(db: sqlite3.Connection, batch: Batch) -> None:
@@ -90,17 +107,41 @@ def _batch(rng: random.Random) -> Batch:
         asked = admitted(
             n, route=route, caller=caller, asked_model=route, tags=("env:prod",) if n % 3 else ("env:test",)
         )
+        streamed = msgspec.structs.replace(asked.request.features, stream=True)
+        asked = msgspec.structs.replace(asked, request=msgspec.structs.replace(asked.request, features=streamed))
         last = sends[-1]
         ended = settled(
-            n, *sends, route=route, first_ms=last.answered_ms, ended_ms=last.ended_ms + 0.6, upstream_ms=last.ended_ms
-        )
+            n, *sends, route=route, first_ms=last.answered_ms, ended_ms=last.ended_ms + 0.6, upstream_ms=last.ended_ms,
+            **_more(rng, route, last),
+        )  # fmt: skip
+        if ended.hit is not None:
+            ended = msgspec.structs.replace(
+                ended, attempts=(), outcome="ok", first_ms=1.2, ended_ms=2.1, upstream_ms=0.0
+            )
+        arm = rng.choices(ARMS, (9, 1))[0] if route == "drafts" else ""
         first, other = sends[0].deployment, last.deployment if len(sends) > 1 else rng.choice(list(PLACES))
         why = decided(route=route, candidates=(other, first) if other != first else ("batch-only", first),
-                      reason=f"weighted:{first}")  # fmt: skip
+                      reason=f"weighted:{first}", **({"arm": arm, "arm_probability": 0.9} if arm else {}))  # fmt: skip
         made.requests.append(request_row(asked, ended, why, {}))
         made.attempts += attempt_rows(ended)
         made.decisions.append(decision_row(asked.request.id, why))
     return made
+
+
+def _more(rng: random.Random, route: str, last: Any) -> dict[str, Any]:
+    """Return what is kept of answers in `search`, and who answers now and then in `code`."""
+    if route == "code":
+        return {"degraded": "smaller"} if rng.random() < 0.03 else {}
+    if route != "search":
+        return {}
+    found = rng.choices(("hit", "semantic", "miss"), (20, 8, 72))[0]
+    if found == "miss":
+        return {"cache": found}
+    saved = max(0, last.charge_nano)
+    kept = Hit(
+        f"req_{rng.getrandbits(112):028x}", last.deployment, last.provider, last.model, last.model, 60_000, saved
+    )
+    return {"cache": found, "hit": kept}
 
 
 def _sends(rng: random.Random) -> list[Any]:

@@ -6,6 +6,7 @@ dark, and on a narrow screen. `pytest tests/browser --screenshots` writes the pi
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -31,10 +32,23 @@ PAGES = {
     "requests-not-there": "/requests?q=nowhere+to+be+found",
     "usage": "/usage?by=model&then=team&since=7d",
     "usage-of-a-month": "/usage?by=key&then=model&since=30d",
+    "usage-times": "/usage?show=times&by=route&since=24h",
+    "usage-by-tag": "/usage?tag=env&then=model&since=24h",
+    "usage-errors-of-a-day": "/usage?show=errors&by=hour&then=route&since=24h",
+    "usage-satisfaction": "/usage?show=satisfaction&by=model&since=7d",
+    "routes": "/routes?since=24h",
+    "route": "/routes?route=code",
+    "route-of-a-day": "/routes?route=drafts&since=24h",
+    "providers": "/providers?since=24h",
+    "deployment": "/providers?deployment=luna&since=24h",
+    "cache": "/cache",
+    "billing": "/billing",
+    "audit": "/audit",
     "limits": "/limits",
     "config": "/config",
     "keys": "/keys",
 }
+WENT_ON = "tbody tr:has-text('2 sends'):not(:has-text('luna')) td a"  # answered by another than the first
 UNLABELLED = """() => [...document.querySelectorAll('input, select, textarea, button, a, svg[role=img]')]
   .filter((one) => one.type !== 'hidden' && !one.hidden)
   .filter((one) => one.getClientRects().length && !(one.labels && one.labels.length && one.labels[0].textContent.trim())
@@ -111,7 +125,7 @@ def test_a_page_is_usable_within_a_second_and_says_nothing_on_the_console(seen: 
 def test_the_story_of_a_request_is_a_click_away(seen: Watched) -> None:
     seen.go("/requests?q=overloaded&outcome=ok&since=30d")
     began_s = time.monotonic()
-    seen.page.click("tbody tr td a")
+    seen.page.locator(WENT_ON).first.click()
     seen.page.wait_for_selector("svg.line")
     print(f"\nstory: {1000 * (time.monotonic() - began_s):.0f} ms")
     assert time.monotonic() - began_s < USABLE_S * NOISE
@@ -133,10 +147,51 @@ def test_usage_goes_further_in_with_each_click(seen: Watched) -> None:
     seen.page.wait_for_selector(".chip")
     assert "route" in seen.page.inner_text(".chip") and "by model" in seen.page.inner_text("main h2").lower()
     with seen.page.expect_download() as download:
-        seen.page.click("text=Download as CSV")
+        seen.page.click("a[download]:has-text('CSV')")
     lines = Path(download.value.path()).read_text().splitlines()
     assert lines[0].startswith("model,requests") and len(lines) > 3
     assert seen.wrong == []
+
+
+def test_a_column_of_the_chart_leads_into_its_hour(seen: Watched) -> None:
+    seen.go(PAGES["usage-times"])
+    columns = seen.page.locator("svg.chart a")
+    assert columns.count() >= 24
+    seen.page.goto(seen.site.url + str(columns.nth(12).get_attribute("href")))
+    assert seen.page.locator(".chip").count() == 1 and "times by route" in seen.page.inner_text("main h2").lower()
+    with seen.page.expect_download() as download:
+        seen.page.click("a[download]:has-text('JSON')")
+    told = json.loads(Path(download.value.path()).read_text())
+    assert {row["route"] for row in told["rows"]} == {"support", "drafts", "search", "code", "batch"}
+    assert told["question"]["until_ms"] - told["question"]["since_ms"] == 3_600_000
+    assert seen.wrong == []
+
+
+def test_from_a_route_to_its_requests_and_to_its_deployment(seen: Watched) -> None:
+    seen.go("/routes")
+    seen.page.click("tbody a:has-text('code')")
+    seen.page.wait_for_selector("h1:has-text('Route code')")
+    said = seen.page.inner_text("main")
+    assert "smaller" in said and "quality" in said and "of the bound" in said.lower()
+    seen.page.locator("h2:has-text('Outcomes') + .scroll tbody a").first.click()
+    seen.page.wait_for_selector(".chip:has-text('route: code')")
+    assert seen.page.locator("tbody tr").count() == 50
+    seen.go("/routes?route=code")
+    seen.page.click("tbody a:has-text('luna')")
+    seen.page.wait_for_selector("h1:has-text('Deployment luna')")
+    assert "31 of 600" in seen.page.inner_text("main") and seen.wrong == []
+
+
+def test_statements_follow_when_they_are_reckoned(seen: Watched) -> None:
+    seen.go("/billing")
+    began_s = time.monotonic()
+    seen.page.wait_for_selector("[data-there]", timeout=20_000)
+    print(f"\nstatements of a month: {1000 * (time.monotonic() - began_s):.0f} ms after the page")
+    said = seen.page.inner_text("[data-there]")
+    assert "acme" in said and "globex" in said
+    with seen.page.expect_download() as download:
+        seen.page.locator("h2:has-text('Invoices') + .scroll a:has-text('HTML')").first.click()
+    assert download.value.suggested_filename.startswith("INV-") and seen.wrong == []
 
 
 def test_the_live_page_brings_itself_up_to_date_and_says_when_it_cannot(chromium: Browser, site: Any) -> None:
@@ -160,7 +215,12 @@ def test_it_can_be_used_with_keys_alone(seen: Watched) -> None:
     for letter, path in (
         ("r", "/requests"),
         ("u", "/usage"),
+        ("o", "/routes"),
+        ("p", "/providers"),
         ("b", "/limits"),
+        ("h", "/cache"),
+        ("i", "/billing"),
+        ("a", "/audit"),
         ("c", "/config"),
         ("k", "/keys"),
         ("l", "/"),
@@ -185,15 +245,20 @@ def test_it_can_be_used_with_keys_alone(seen: Watched) -> None:
     seen.page.keyboard.press("/")
     seen.page.keyboard.type("overloaded gj?")
     assert seen.page.input_value("input[type=search]") == "overloaded gj?"  # in a field keys are text
-    seen.go("/usage")
-    stops = 0
-    for _ in range(40):  # every one of them is seen
+
+
+@pytest.mark.parametrize("path", ["/usage", "/routes", "/providers?deployment=luna", "/billing", "/audit"])
+def test_tab_leads_through_a_page_and_every_stop_is_seen(seen: Watched, path: str) -> None:
+    seen.go(path)
+    stops, landed = 0, set()
+    for _ in range(60):
         seen.page.keyboard.press("Tab")
         if seen.page.evaluate("document.activeElement === document.body"):
             break
         stops += 1
         assert seen.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
-    assert stops > 10
+        landed.add(seen.page.evaluate("document.activeElement.closest('header, main, footer')?.tagName"))
+    assert stops > 12 and {"HEADER", "MAIN"} <= landed
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -267,7 +332,7 @@ def test_who_may_look_makes_no_key_and_who_may_change_does(chromium: Browser, si
         assert seen.page.locator("form[action='/keys']").count() == 0 and "You may look" in seen.page.inner_text("main")
     with Watched(chromium, site) as seen:
         seen.log_in(site.bound)
-        assert urlsplit(seen.page.url).path == "/requests" and seen.page.locator("nav a").count() == 3
+        assert urlsplit(seen.page.url).path == "/requests" and seen.page.locator("nav a").count() == 6
         seen.go("/keys")
         seen.page.click("summary:has-text('New key')")
         seen.page.fill("input[name=name]", "from-the-page")
@@ -294,14 +359,22 @@ def test_a_router_that_has_nothing_yet_says_so(chromium: Browser, bare: Any) -> 
             seen.go(path)
             assert said in seen.page.inner_text("main"), path
         assert seen.wrong == []
-        for path in ("/requests", "/usage"):
+        for path in ("/routes", "/providers", "/cache", "/billing"):
+            seen.go(path)
+            assert "not there yet" in seen.page.inner_text("main"), path
+        assert seen.wrong == []
+        for path in ("/requests", "/usage", "/usage?show=times"):
             seen.go(path)
             assert "not there yet" in seen.page.inner_text("main")
 
 
 def test_the_pictures_of_the_pages(chromium: Browser, site: Any, request: pytest.FixtureRequest) -> None:
     """Writes them only when asked to; else holds that those of the documentation are there and small."""
-    wanted = {"live": "/", "usage": PAGES["usage"], "limits": "/limits", "requests": "/requests", "story": ""}
+    wanted = {
+        "live": "/", "usage": PAGES["usage"], "limits": "/limits", "requests": "/requests", "story": "",
+        "route": "/routes?route=code&since=24h", "providers": "/providers?since=24h", "cache": "/cache",
+        "times": PAGES["usage-times"], "billing": "/billing",
+    }  # fmt: skip
     if request.config.getoption("--screenshots"):
         IMAGES.mkdir(exist_ok=True)
         for scheme, names in (("light", wanted), ("dark", ("live",))):
@@ -311,8 +384,10 @@ def test_the_pictures_of_the_pages(chromium: Browser, site: Any, request: pytest
                     seen.page.set_viewport_size({"width": 1280, "height": 800})
                     seen.go(wanted[name] or "/requests?q=overloaded&outcome=ok&since=30d")
                     if name == "story":
-                        seen.page.click("tbody tr td a")
+                        seen.page.locator(WENT_ON).first.click()
                         seen.page.wait_for_selector("svg.line")
+                    elif name == "billing":
+                        seen.page.wait_for_selector("[data-there]", timeout=20_000)
                     elif name == "live":
                         seen.page.wait_for_selector("svg.map path:not(.idle)", timeout=15_000)
                     if name == "requests":  # many letters make a large picture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.cli.child import Child
-from pointsman.cli.reload import MOST_ASKED, Reload
+from pointsman.cli.reload import MOST_ASKED, PRICE_LIST, PRICES_AGAIN_S, WATCH_S, Reload
 from pointsman.stores.versions import Versions, outcome
 
 FAILED = b'{"failed": "it is wrong"}\n'
@@ -50,7 +51,7 @@ class Stage:
         self.kept: set[bytes] = set()
         self.started = 0
         (data / "run").mkdir(parents=True, exist_ok=True)
-        self.reload = Reload({"data": str(data)}, self, lambda text, error=False: self.said.append(text))
+        self.reload = Reload({"data": str(data)}, self, lambda text, **_: self.said.append(text))
         self.reload.compiler.heard += compiled(0)
         assert self.reload.compiled()
         for child in self.children:
@@ -112,7 +113,7 @@ class Stage:
                 self.answer(child)
 
 
-def compiled(n: int) -> bytes:
+def compiled(n: int, price_change_ms: int = 0) -> bytes:
     entry = {
         "version": f"v{n}",
         "at_ms": 0,
@@ -123,6 +124,7 @@ def compiled(n: int) -> bytes:
         "redacted": False,
     }
     told = {"version": f"v{n}", "listening": {}, "asked": {}, "restart": [], "entry": entry}
+    told |= {"log": {"format": "text", "level": "info"}, "price_change_ms": price_change_ms}
     return json.dumps(told).encode() + b"\npolicy %d" % n
 
 
@@ -182,6 +184,59 @@ def test_a_compiler_that_dies_changes_nothing(stage: Stage, tmp_path: Path, outp
     stage.compile(output)
     assert outcome(tmp_path)["error"] == "the config compiler ended: exit code 0"
     assert stage.said[-1] == "config not changed: still version v0"
+
+
+def test_when_the_moment_comes_at_which_prices_change_it_is_compiled_again(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1_795_000_000.0
+    monkeypatch.setattr("pointsman.cli.reload.time.time", lambda: now_s)
+    stage.reload.ask("file")
+    stage.step()
+    stage.compile(compiled(1, price_change_ms=1_795_000_060_000))
+    stage.settle()
+    started = stage.started
+    now_s += 59.9
+    stage.step()
+    assert stage.started == started and stage.reload.due_s - time.monotonic() < 0.2
+    now_s += 0.1
+    stage.step()
+    assert stage.started == started + 1
+    stage.compile(FAILED)  # the file is half changed: the old prices stay, and it is tried again
+    assert outcome(tmp_path)["trigger"] == "prices" and not outcome(tmp_path)["ok"]
+    now_s += PRICES_AGAIN_S
+    stage.step()
+    stage.compile(compiled(2, price_change_ms=1_795_900_000_000))
+    stage.settle()
+    assert outcome(tmp_path)["version"] == "v2"
+    now_s += 800_000  # the clock is not the machine's: it may be set
+    stage.step()
+    assert stage.started == started + 2
+    now_s += 200_000
+    stage.step()
+    stage.compile(compiled(2))  # nothing is another, and nothing is known to come
+    started = stage.started
+    now_s += 10_000_000
+    stage.step()
+    assert stage.started == started
+
+
+def test_another_price_list_is_a_reason_to_compile(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began_s, passed_s = time.monotonic(), 0.0
+    monkeypatch.setattr("pointsman.cli.reload.time.monotonic", lambda: began_s + passed_s)
+    (tmp_path / PRICE_LIST).write_text("{}")
+    started = stage.started
+    for _ in range(3):
+        passed_s += WATCH_S
+        stage.step()
+    assert stage.started == started + 1
+    stage.compile(compiled(0))
+    for _ in range(3):
+        passed_s += WATCH_S
+        stage.step()
+    assert stage.started == started + 1 and outcome(tmp_path)["trigger"] == "prices"
 
 
 EVENTS = st.one_of(

@@ -15,7 +15,7 @@ from records import admitted, attempt, decided, policy, settled
 
 from pointsman.control import sessions
 from pointsman.control.admin import Admin
-from pointsman.control.dashboard.charts import columns, flow, share
+from pointsman.control.dashboard.charts import Point, columns, flow, share
 from pointsman.control.dashboard.usage import Wish, csv_of
 from pointsman.control.main import hosts_of
 from pointsman.control.pump import Counts
@@ -264,7 +264,7 @@ def test_s04_who_is_bound_to_an_organisation_sees_its_part_alone(app: Any, data:
     assert who.get(f"/requests/{admitted(0).request.id}").status == 200
     assert who.get(f"/requests/{admitted(1).request.id}").status == 404
     assert who.get(f"/requests?q={admitted(1).request.id}").text.count('href="/requests/req_') == 0
-    for path in ("/", "/live", "/limits", "/config"):
+    for path in ("/", "/live", "/limits", "/config", "/routes", "/providers", "/routes?route=drafts"):
         assert who.get(path).status == 403
         assert f'href="{path}"' not in who.get("/usage").text
     assert who.post("/config/reload", {"csrf": who.csrf()}).status == 403
@@ -298,7 +298,9 @@ def test_a_csv_is_no_formula() -> None:
 
 
 def test_charts_of_nothing_are_charts() -> None:
-    assert flow([], [], []).startswith("<svg") and columns("none", []).startswith("<svg")
+    assert flow([], [], []).startswith("<svg") and "<svg" in columns("none", []) and "nan" not in columns("none", [])
+    drawn = columns("two", [Point("a", 0, 0, "nothing"), Point("b", 3, 1, "four", "/usage?x=1&y=2")])
+    assert 'href="/usage?x=1&amp;y=2"' in drawn and drawn.count("<a ") == 1
     assert 'width="100.0"' in share(7.0) and 'width="0.0"' in share(-1.0)
 
 

@@ -26,16 +26,19 @@ from pointsman.config.load import load_text
 from pointsman.control.admin import Admin
 from pointsman.control.issuers import Issuers
 from pointsman.control.keeper import Keeper
-from pointsman.control.pump import Pump
+from pointsman.control.price_watch import FIRST_S, PriceWatch
+from pointsman.control.pump import Counts, Pump
 from pointsman.control.replay import OWED, Policies
 from pointsman.control.retention import Keeping
+from pointsman.control.stored import StoredBodies
 from pointsman.core.entry import Feedback, encode_records
 from pointsman.core.policy import Policy
 from pointsman.gateway.books import Books
 from pointsman.gateway.complaints import COMPLAINTS
 from pointsman.observe.log import EVENTS, LOG, Handler
 from pointsman.observe.metrics import Metrics
-from pointsman.stores.choose import stores_of
+from pointsman.stores.bodies import Bodies, Body
+from pointsman.stores.choose import Stores, stores_of
 from pointsman.stores.journal import Journal, JournalError
 from pointsman.stores.ledger import LedgerError
 from pointsman.strategies.guard import GUARDS, STRIKES, Failed
@@ -153,6 +156,22 @@ def retention_failed(folder: Path) -> None:
     Keeping(cast(Any, SimpleNamespace(writer=away)), lambda: held).step(0)
 
 
+def price_refresh_failed(folder: Path) -> None:
+    held = policy("prices: {from: nothing-there.json, refresh: 1h}\n")
+    now_s = iter((0.0, FIRST_S))
+    assert PriceWatch(Stores(folder), lambda: held, lambda notice: None, lambda: next(now_s)).step()
+
+
+def not_kept(folder: Path) -> None:
+    held = policy("routes: {r: {candidates: [a], store_bodies: {ttl: 1h}}}\nserver: {bodies: {max_bytes: 1048576}}\n")
+    kept = Bodies(folder)
+    for n in range(2):
+        kept.add([Body(f"req_{n}", 0, 10**12 + n, ("k", "", "", ""), "r", "ok", "x" * 600_000, "")])
+    counts = Counts()
+    StoredBodies(Stores(folder), lambda: held, counts).step(0)
+    assert counts.bodies_dropped == 1 and len(kept.files()) == 1  # bodies_dropped
+
+
 PIECES: dict[str, Callable[[Path], None]] = {
     one.__name__: one
     for one in (
@@ -166,6 +185,8 @@ PIECES: dict[str, Callable[[Path], None]] = {
         audit_failed,
         issuer_failed,
         retention_failed,
+        price_refresh_failed,
+        not_kept,
     )
 }
 

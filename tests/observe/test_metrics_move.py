@@ -37,10 +37,14 @@ PLAYED = {
     "pointsman_issuers_errors_total": "tests/oidc/test_oidc_served.py",
     "pointsman_journal_errors_total": "tests/observe/test_log_events.py",
     "pointsman_ledger_damaged_bytes_total": "tests/observe/test_log_events.py",
+    "pointsman_ledger_deleted_rows_total": "tests/control/test_reporting.py",
     "pointsman_ledger_errors_total": "tests/observe/test_log_events.py",
     "pointsman_ledger_lag_bytes": "tests/observe/test_log_events.py",
     "pointsman_log_lost_total": "tests/observe/test_log.py",
     "pointsman_plugin_failures_total": "tests/gateway/test_plugins.py",
+    "pointsman_price_refresh_failures_total": "tests/control/test_price_refresh.py",
+    "pointsman_price_refreshes_total": "tests/control/test_price_refresh.py",
+    "pointsman_prices_held": "tests/control/test_price_refresh.py",
     "pointsman_spans_total": "tests/observe/test_traces.py",
 }
 

@@ -15,6 +15,7 @@ from pointsman.stores.report import Question
 BEGIN_MS = 1_795_000_000_000 // 86_400_000 * 86_400_000  # 2026-11-18
 DAYS = 9
 NOW_MS = BEGIN_MS + (DAYS + 7) * 86_400_000 + 2 * 3_600_000  # all of them are closed
+SOURCES = ("user", "implicit:reask", "user", "implicit", "implicitly", "implicit:regeneration")
 TENANT = ("project", "team", "organisation")
 NO_ERROR = ("ok", "client_gone", "degraded")
 CALLERS = (
@@ -116,6 +117,7 @@ class Books:
         return row | {
             "seq": n + 1, "id": f"fbk_{at_ms:012x}{n:016x}", "at_ms": at_ms, "score": score, "thumbs": thumbs,
             "request_id": "" if by_session else named, "session": about["session"] if by_session else "",
+            "source": SOURCES[n % len(SOURCES)],
         }  # fmt: skip
 
 
@@ -174,7 +176,7 @@ def _judged(books: Books, seqs: set[int]) -> list[tuple[dict[str, Any], Rows]]:
     """Return each last score with the requests that it is about."""
     requests, sessions = books.judged
     by_seq = {row["seq"]: row for row in books.requests}
-    made = [(given, [by_seq[seq]]) for seq, given in requests.items() if seq in seqs]
+    made = [(given, [by_seq[seq]]) for (seq, _), given in requests.items() if seq in seqs]
     for given in sessions.values():
         about = [
             row
@@ -187,10 +189,10 @@ def _judged(books: Books, seqs: set[int]) -> list[tuple[dict[str, Any], Rows]]:
     return made
 
 
-def _last_scores(books: Books) -> tuple[dict[int, dict[str, Any]], dict[tuple[str, ...], dict[str, Any]]]:
-    """Return the score that was given last, by `seq` of the request, and by session."""
-    requests: dict[int, dict[str, Any]] = {}
-    sessions: dict[tuple[str, ...], dict[str, Any]] = {}
+def _last_scores(books: Books) -> tuple[dict[tuple[int, bool], dict[str, Any]], dict[Any, dict[str, Any]]]:
+    """Return the score that was given last, by `seq` of the request, and by session; what was seen apart from what was said."""
+    requests: dict[tuple[int, bool], dict[str, Any]] = {}
+    sessions: dict[Any, dict[str, Any]] = {}
     named: dict[str, Rows] = {}
     for row in books.requests:
         for name in {row["id"], row["client_id"]} - {""}:
@@ -199,7 +201,7 @@ def _last_scores(books: Books) -> tuple[dict[int, dict[str, Any]], dict[tuple[st
         if given["score"] is None:
             continue
         if given["session"]:
-            sessions[tuple(given[name] for name in ("session", "key", *TENANT))] = given
+            sessions[(*(given[name] for name in ("session", "key", *TENANT)), _implied(given))] = given
             continue
         fit = [
             row
@@ -210,8 +212,12 @@ def _last_scores(books: Books) -> tuple[dict[int, dict[str, Any]], dict[tuple[st
         by_name = [row for row in fit if row["key"] == given["key"] and row["at_ms"] <= given["at_ms"]]
         found = by_id or sorted(by_name, key=lambda row: (row["at_ms"], row["seq"]))[-1:]
         if found:
-            requests[found[0]["seq"]] = given
+            requests[found[0]["seq"], _implied(given)] = given
     return requests, sessions
+
+
+def _implied(given: dict[str, Any]) -> bool:
+    return str(given["source"]).split(":")[0] == "implicit"
 
 
 def _measures(rows: Rows, judged: Rows, names: tuple[str, ...]) -> tuple[Any, ...]:
@@ -240,7 +246,8 @@ def _special(rows: Rows, judged: Rows) -> dict[str, Any]:
     looked = sum(row["cache"] not in ("", "off") for row in rows)
     nano = sum(row["charge_nano"] for row in measured)
     tokens = sum(row["input_tokens"] + row["output_tokens"] for row in measured)
-    micro = sum(int(row["score"] * 1_000_000 + 0.5) for row in judged)
+    implied, judged = [row for row in judged if _implied(row)], [row for row in judged if not _implied(row)]
+    seen, micro = (sum(int(row["score"] * 1_000_000 + 0.5) for row in each) for each in (implied, judged))
     thumbs, up = sum(row["thumbs"] != "" for row in judged), sum(row["thumbs"] == "up" for row in judged)
     wrote_us, wrote = (
         sum(row["total_us"] - row["ttft_us"] for row in streamed),
@@ -269,5 +276,6 @@ def _special(rows: Rows, judged: Rows) -> dict[str, Any]:
         "keys": len({row["key"] for row in rows if row["key"]}),
         "sessions": len({(row["key"], row["session"]) for row in rows if row["session"]}),
         "feedback_count": len(judged), "feedback_micro": micro, "feedback_score": share(micro, len(judged) * 1_000_000),
+        "implicit_count": len(implied), "implicit_micro": seen, "implicit_score": share(seen, len(implied) * 1_000_000),
         "thumbs": thumbs, "thumbs_up": up, "thumbs_up_share": share(up, thumbs),
     }  # fmt: skip

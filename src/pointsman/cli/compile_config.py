@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from pointsman.cli.redact import redacted
+from pointsman.config import price_list
 from pointsman.config.addresses import is_loopback
 from pointsman.config.document import read_text
 from pointsman.config.load import Loaded, Options, load_text
@@ -62,7 +63,8 @@ def compiled(wanted: Wanted) -> tuple[Loaded, str | None]:
     """Return the policy as the config has it, and the config's text if it is a file. Raise ConfigError."""
     names = ("host", "port", "admin_port", "workers")
     server = {name: getattr(wanted, name) for name in names if getattr(wanted, name) is not None}
-    options = Options(server=server, cache_dir=Path(wanted.data) / "cache")
+    data = Path(wanted.data)
+    options = Options(server=server, cache_dir=data / "cache", price_list=data / price_list.FILE)
     if wanted.config is None:
         from pointsman.config.discover import from_environment
 
@@ -124,7 +126,7 @@ def entry_of(policy: Policy, text: str | None, wanted: Wanted) -> Entry:
                 versions.keep_text(policy.version, kept)
         except OSError as error:
             _warn(f"the text of version {policy.version} is not kept: {error.strerror}")
-    author = wanted.trigger if wanted.trigger == "admin API" else _owner(wanted.config)
+    author = wanted.trigger if wanted.trigger in ("admin API", "prices") else _owner(wanted.config)
     return Entry(
         version=policy.version,
         at_ms=time.time_ns() // 1_000_000,
@@ -198,7 +200,8 @@ def main() -> None:
     for warning in warnings:
         _warn(warning)
     told = summary(policy, wanted.asked or listener_of(loaded.policy))
-    _tell({**told, "restart": waiting, "entry": entry_of(policy, text, wanted)}, encode(policy))
+    told |= {"restart": waiting, "entry": entry_of(policy, text, wanted), "price_change_ms": loaded.price_change_ms}
+    _tell(told, encode(policy))
 
 
 def _warn(text: str) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pointsman.cli.ledger import DATA, Data, fail
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -23,50 +25,60 @@ def models(
     file: Annotated[Path | None, typer.Argument(help="A config file; without it: the catalog.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Every model the price library has as well.")] = False,
+    data: Data = DATA,
 ) -> None:
     """Show models with price per million tokens, limits and abilities. Exit codes as of `check`."""
-    rows = _of_file(file) if file else _of_catalog(everything=everything)
+    contracts: list[str] = []
+    rows = _of_file(file, data, contracts) if file else _of_catalog(data, everything=everything)
     if everything and file:
-        rows += _of_catalog(everything=True)
+        rows += _of_catalog(data, everything=True)
     if as_json:
         import msgspec
 
         typer.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
         return
     _show(rows)
+    for line in contracts:
+        typer.echo(line)
 
 
-def _of_file(file: Path) -> list[dict[str, Any]]:
+def _of_file(file: Path, data: Path, contracts: list[str]) -> list[dict[str, Any]]:
     import os
 
     from pointsman.cli.check import exit_code, print_error
-    from pointsman.config.load import load
+    from pointsman.config.load import Options, load
+    from pointsman.config.price_list import FILE
     from pointsman.config.problem import ConfigError
 
     try:
-        policy = load(file, os.environ).policy
+        policy = load(file, os.environ, Options(price_list=data / FILE)).policy
     except ConfigError as error:
         print_error(error)
         raise typer.Exit(exit_code(error)) from None
+    contracts += [one.terms for one in policy.listener.prices.contracts]
     return [
         _row(one.name, one.provider, one.wire.model, one.price, one.facts) | {"quality": one.quality}
         for one in policy.deployments
     ]
 
 
-def _of_catalog(*, everything: bool) -> list[dict[str, Any]]:
+def _of_catalog(data: Path, *, everything: bool) -> list[dict[str, Any]]:
     from datetime import UTC, datetime
 
     from pointsman.config import known, prices
     from pointsman.config.catalog import Wanted, lookup
     from pointsman.config.overlay import overlay
+    from pointsman.config.price_list import FILE, ListError
 
     wanted: list[Wanted] = []
     for one in known.PROVIDERS.values():
         names = list(overlay().models.get(one.name, {}))
         names += [model for model in prices.all_models(one.prices) if model not in names] if everything else []
         wanted += [Wanted(provider=one.name, prices=one.prices, model=model) for model in names]
-    found = lookup(wanted, datetime.now(UTC).date())
+    try:
+        found = lookup(wanted, datetime.now(UTC).date(), None, data / FILE)
+    except ListError as error:
+        fail(f"{data / FILE} {error}. Put another there, or delete it.", 2)
     rows = [
         _row("", one.provider, one.model, found[one].price, found[one].facts) | {"quality": found[one].quality}
         for one in wanted
@@ -92,7 +104,8 @@ def _price(price: Price | None) -> dict[str, Any] | None:
         return None
     tiers = [{"over_input_tokens": tier.over_input_tokens, **_usd(tier.rates)} for tier in price.tiers]
     variants = {name: _usd(rates) for name, rates in price.variants.items()}
-    return {**_usd(price.rates), "tiers": tiers, "variants": variants, "source": price.source, "version": price.version}
+    said = {"source": price.source, "version": price.version, **({"note": price.note} if price.note else {})}
+    return {**_usd(price.rates), "tiers": tiers, "variants": variants, **said}
 
 
 def _usd(rates: Rates) -> dict[str, str]:
@@ -114,9 +127,13 @@ def _show(rows: list[dict[str, Any]]) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     console.print(_table(rows), soft_wrap=False)
+    for row in rows:
+        if row["price"] and row["price"].get("note"):
+            name = row.get("deployment") or f"{row['provider']}/{row['model']}"
+            console.print(f"{name}: {row['price']['note']}", soft_wrap=True, markup=False)
     console.print(
         "USD per million tokens; + dearer for long inputs. Reads: Text Image Audio Video File. "
-        f"From: price/facts, c config, o overlay of {overlay().seen}, g genai-prices {library_version()}. "
+        f"From: price/facts, c config, k contract, o overlay of {overlay().seen}, g genai-prices {library_version()}. "
         "-: unknown; --json has the source of every fact.",
         style="dim",
     )
@@ -177,6 +194,7 @@ def _truth(value: bool | None) -> str:
 
 
 def _origin(sources: dict[str, str]) -> str:
-    price = sources.get("price", "-")[0]
+    source = sources.get("price", "-")
+    price = "k" if source.startswith("contract ") else source[0]
     facts = "".join(sorted({source[0] for fact, source in sources.items() if fact not in ("price", "quality")})) or "-"
     return f"{price}/{facts}"

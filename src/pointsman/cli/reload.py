@@ -23,6 +23,9 @@ WATCH_S = 1.0  # between two looks at the file
 SETTLE_S = 0.2  # a file that has changed must be the same once more after this time: it may be half written
 COMPILE_S = 60.0
 SLOW_S = 30.0  # after which it is said that a process has not taken a version yet
+PRICE_LIST = "prices.json"  # in the data folder: the price list in force
+CLOCK_S = 30.0  # at most between two looks at the clock of the day, which may be set
+PRICES_AGAIN_S = 600.0  # when a config cannot be compiled at the moment at which prices change
 MOST_ASKED = 64  # requests of the admin API that one reload answers
 Look = tuple[int, int, int] | None
 COMPILER = "pointsman.cli.compile_config"
@@ -77,6 +80,8 @@ class Reload:
         self._data = Path(options["data"])
         self._hand, self._say = hand, say
         self._watch = Watch(options.get("config"))
+        self._prices = Watch(str(self._data / PRICE_LIST))
+        self._prices_at_s = float("inf")  # of the clock of the day: when a price is another by itself
         self._asked: list[tuple[str, str]] = []  # trigger and token, not yet looked after
         self._answering: list[tuple[str, str]] = []  # those that the reload under way answers
         self._new: dict[str, Any] | None = None  # the summary of what is on its way
@@ -95,6 +100,7 @@ class Reload:
             return False
         self.told, self.policy = json.loads(line), policy
         self._offered = policy
+        self._note_prices(self.told)
         return True
 
     def begun(self) -> None:
@@ -116,7 +122,8 @@ class Reload:
     @property
     def due_s(self) -> float:
         """Return when to call `step` although nothing happened."""
-        return min(self._watch.due_s, self._killed_at_s, self._slow_at_s)
+        dues = (self._watch.due_s, self._prices.due_s, self._killed_at_s, self._slow_at_s)
+        return min(*dues, time.monotonic() + min(CLOCK_S, max(0.0, self._prices_at_s - time.time())))
 
     def step(self, control: Child, workers: list[Child]) -> None:
         """Go on with whatever can go on."""
@@ -125,6 +132,7 @@ class Reload:
             self._hear(child)
         if self._watch.changed(now_s) and self._new is None and not self.compiler.running:
             self.ask("file")
+        self._look_at_prices(now_s)
         if now_s > self._slow_at_s:
             self._slow_at_s = float("inf")
             self._say(
@@ -143,6 +151,20 @@ class Reload:
             self._bring(child, self._offered if child is control else self.policy)
         if self._asked and self._new is None and not self.compiler.running:
             self._compile(now_s)
+
+    def _look_at_prices(self, now_s: float) -> None:
+        """Ask for a reload when there is another price list, or a moment has come at which prices change."""
+        if self._new is not None or self.compiler.running:
+            return
+        if self._prices.changed(now_s):
+            self._prices.known()
+            self.ask("prices")
+        if time.time() >= self._prices_at_s:
+            self._prices_at_s = time.time() + PRICES_AGAIN_S  # unless the compiler says when
+            self.ask("prices")
+
+    def _note_prices(self, told: dict[str, Any]) -> None:
+        self._prices_at_s = told.get("price_change_ms", 0) / 1000 or float("inf")
 
     def _hear(self, child: Child) -> None:
         for line in child.lines():
@@ -180,8 +202,10 @@ class Reload:
         if how != "exit code 0" or not policy:
             self._failed(made.get("failed", f"{self.compiler.name} ended: {how}"))
         elif policy == self.policy:
+            self._note_prices(made)
             self._note(ok=True)
         else:
+            self._note_prices(made)
             self._new, self._offered, self._refusal = made, policy, ""
             self._slow_at_s = time.monotonic() + SLOW_S
 

@@ -10,6 +10,7 @@ from pointsman import __version__
 from pointsman.cli.admin import admin_app
 from pointsman.cli.audit import audit
 from pointsman.cli.billing import billing_app
+from pointsman.cli.bodies import bodies_app
 from pointsman.cli.cache import cache
 from pointsman.cli.check import check
 from pointsman.cli.config import config_app
@@ -21,8 +22,10 @@ from pointsman.cli.limits import limits
 from pointsman.cli.mock import mock
 from pointsman.cli.models import models
 from pointsman.cli.policytest import policy_test
+from pointsman.cli.prices import prices_app
 from pointsman.cli.reconcile import reconcile
 from pointsman.cli.report import report
+from pointsman.cli.reprice import reprice_app
 from pointsman.cli.route import route
 from pointsman.cli.serve import serve
 from pointsman.cli.status import status
@@ -58,9 +61,12 @@ app.command("test")(policy_test)
 app.add_typer(keys_app, name="keys")
 app.add_typer(admin_app, name="admin")
 app.add_typer(billing_app, name="billing")
+app.add_typer(bodies_app, name="bodies")
 app.add_typer(config_app, name="config")
 app.add_typer(import_app, name="import")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(prices_app, name="prices")
+app.add_typer(reprice_app, name="reprice")
 
 
 def _version(wanted: bool) -> None:

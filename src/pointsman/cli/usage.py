@@ -87,6 +87,10 @@ def _ttft(row: UsageRow) -> str:
     return "-" if p50 is None or p95 is None else f"{round(p50 / 1000)} / {round(p95 / 1000)}"
 
 
+def _implicit(row: UsageRow) -> str:
+    return "-" if row.implicit is None else f"{row.implicit:.2f}/{count(row.implicit_count)}"
+
+
 def _feedback(row: UsageRow) -> str:
     return "-" if row.feedback is None else f"{row.feedback:.2f}/{count(row.feedback_count)}"
 
@@ -110,4 +114,5 @@ _COLUMNS = (
     _Column("saved", lambda r: _some(r.hits, money(r.saved_nano)), always=False),
     _Column("ttft in ms\np50 / p95", _ttft),
     _Column("feed-\nback", _feedback, always=False),
+    _Column("impli-\ncit", _implicit, always=False),
 )

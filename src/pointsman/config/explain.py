@@ -31,6 +31,7 @@ _MESSAGES: dict[str, Callable[[Context], str]] = {
     "greater_than": lambda context: f"must be more than {context['gt']:g}.",
     "duration": lambda _: 'expected a duration: "30s", "15m", "24h", "7d", or a number of seconds.',
     "duration_range": lambda _: "must be 1 second to 30 days.",
+    "long_duration_range": lambda _: "must be 1 second to 90 days.",
     "time_of_day": lambda _: 'expected a time of day in quotes, "HH:MM".',
     "quota_amount": lambda _: 'expected an amount and a period: "60/m", "100k/minute", "10/d", "9.50/month".',
     "billing_percent": lambda _: "expected a percentage with four decimal places at most.",

@@ -17,6 +17,7 @@ MAX_TOKENS = 100_000_000
 MAX_MS = 24 * 3_600_000
 MAX_USD = 1_000_000.0  # per million tokens, or per call
 MAX_SECONDS = 30 * 86_400
+MAX_LONG_SECONDS = 90 * 86_400
 
 
 class Section(BaseModel):
@@ -79,18 +80,26 @@ _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 
 def _seconds(value: Any) -> Any:
     """Read "30s", "15m", "24h" or "7d"; a number is seconds."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return _in_range(float(value))
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None or not (match[2] or isinstance(value, Borrowed)):
-        raise PydanticCustomError("duration", "expected a duration")
-    return _in_range(float(match[1]) * _SECONDS.get(match[2], 1.0))
-
-
-def _in_range(seconds: float) -> float:
+    seconds = _read_seconds(value)
     if not 1.0 <= seconds <= MAX_SECONDS:
         raise PydanticCustomError("duration_range", "must be 1 second to 30 days")
     return seconds
+
+
+def _long_seconds(value: Any) -> Any:
+    seconds = _read_seconds(value)
+    if not 1.0 <= seconds <= MAX_LONG_SECONDS:
+        raise PydanticCustomError("long_duration_range", "must be 1 second to 90 days")
+    return seconds
+
+
+def _read_seconds(value: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or not (match[2] or isinstance(value, Borrowed)):
+        raise PydanticCustomError("duration", "expected a duration")
+    return float(match[1]) * _SECONDS.get(match[2], 1.0)
 
 
 def _minute(value: Any) -> Any:
@@ -101,18 +110,13 @@ def _minute(value: Any) -> Any:
     return int(match[1]) * 60 + int(match[2])
 
 
-Duration = Annotated[
-    float,
-    BeforeValidator(_seconds),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "minimum": 1, "maximum": MAX_SECONDS},
-                {"type": "string", "pattern": r"^\d+(\.\d+)?[smhd]$|\$\{"},
-            ]
-        }
-    ),
-]
+def _as_json(most_s: int) -> WithJsonSchema:
+    number = {"type": "number", "minimum": 1, "maximum": most_s}
+    return WithJsonSchema({"anyOf": [number, {"type": "string", "pattern": r"^\d+(\.\d+)?[smhd]$|\$\{"}]})
+
+
+Duration = Annotated[float, BeforeValidator(_seconds), _as_json(MAX_SECONDS)]
+LongDuration = Annotated[float, BeforeValidator(_long_seconds), _as_json(MAX_LONG_SECONDS)]
 TimeOfDay = Annotated[
     int,
     BeforeValidator(_minute),

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -28,6 +29,8 @@ MOST_OLD = 20
 MOST_BYTES = 64 * 1024 * 1024
 MOST_MODELS = 100_000
 FORMAT = 1
+# What the library's checks raise for foreign data; pydantic's own error is a ValueError.
+_FOREIGN = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, re.error)
 Model = tuple[str, str]  # the provider's id in the list, the model's
 
 
@@ -61,11 +64,13 @@ class PriceList(msgspec.Struct, frozen=True, kw_only=True):
 
 def parsed(providers: list[dict[str, Any]]) -> dict[str, Provider]:
     """Return plain data as the library's providers. Raise ListError that says where something is wrong."""
-    from genai_prices.types import _providers_from_raw  # the library's own way to read a list; it has no public one
-
+    try:
+        from genai_prices.types import _providers_from_raw  # the library's own way to read a list; it has no public one
+    except ImportError:
+        raise ListError("cannot be read with the installed version of genai-prices") from None
     try:
         found = _providers_from_raw(providers)
-    except Exception as error:  # noqa: BLE001  whatever the library's checks raise for foreign data
+    except _FOREIGN as error:
         raise ListError(f"is not of the format of genai-prices: {_line(error)}") from None
     return {provider.id: provider for provider in found}
 
@@ -84,15 +89,18 @@ def read_list(data: bytes, origin: str) -> PriceList:
     if not isinstance(found, list):
         raise ListError("is not of the format of genai-prices: expected a list of providers")
     _check_shape(found)
-    made = PriceList(
-        providers=found,
-        origin=str(held.get("origin", origin)) if held else origin,
-        at_ms=int(held.get("at_ms", 0)),
-        sha256=str(held.get("sha256") or hashlib.sha256(data).hexdigest()),
-        library=str(held.get("library", "")),
-        stale={str(k): str(v) for k, v in dict(held.get("stale", {})).items()},
-        held={str(k): str(v) for k, v in dict(held.get("held", {})).items()},
-    )
+    try:
+        made = PriceList(
+            providers=found,
+            origin=str(held.get("origin", origin)),
+            at_ms=int(held.get("at_ms", 0)),
+            sha256=str(held.get("sha256") or hashlib.sha256(data).hexdigest()),
+            library=str(held.get("library", "")),
+            stale={str(k): str(v) for k, v in dict(held.get("stale", {})).items()},
+            held={str(k): str(v) for k, v in dict(held.get("held", {})).items()},
+        )
+    except (TypeError, ValueError):
+        raise ListError("is not as this program writes it") from None
     made.parsed()
     return made
 
@@ -196,4 +204,5 @@ def _number(value: object) -> float | int | str:
 
 def _line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return ", ".join(lines[1:3] if len(lines) > 2 else lines[:1])[:200] or type(error).__name__
+    told = ", ".join(lines[1:3] if len(lines) > 2 else lines[:1])
+    return told.partition(" [type=")[0][:200] or type(error).__name__

@@ -121,7 +121,7 @@ class Prices(Section):
     contracts: Annotated[list[Contract], Field(max_length=MOST_CONTRACTS)] = setting(
         "Own rates and discounts; the first that holds counts.", []
     )
-    exchange: dict[Currency, Annotated[list[Exchange], Field(min_length=1, max_length=1_000)]] = setting(
+    exchange: dict[Name, Annotated[list[Exchange], Field(min_length=1, max_length=1_000)]] = setting(
         "Rates of exchange by currency: `EUR: [{rate: 1.08, from: 2026-11-01}]`.", {}
     )
     origin: SecretText | None = Field(

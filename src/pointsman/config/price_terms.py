@@ -155,6 +155,8 @@ def price_of(build: Build, terms: Terms, name: str, given: Any, found: catalog.K
 def _rates(build: Build, given: schema.Prices) -> tuple[Rate, ...]:
     made = []
     for currency, versions in given.exchange.items():
+        if not (len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()):
+            build.problem(("prices", "exchange", currency), "expected a currency of three letters, like EUR.", key=True)
         if currency == USD:
             build.problem(("prices", "exchange", currency), "is what rates are told in.", key=True)
         begins: set[int] = set()

@@ -190,6 +190,8 @@ def _ask(asked: list[Wanted], today: date, listed: PriceList | None) -> dict[Wan
 
 def price_of(provider: Provider, model: ModelInfo, today: date, source: str) -> Price | None:
     """Return what a model costs on a day; None when it has no price, or one that our arithmetic cannot say exactly."""
+    if isinstance(model.prices, list) and not model.prices:
+        return None
     own = any(model is listed for listed in provider.models)
     return _price(model, today, source, variants=own)
 

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag
 from pointsman.config.fields import (
     Candidate,
     Duration,
+    LongDuration,
     Milliseconds,
     Name,
     Number,
@@ -24,6 +25,7 @@ from pointsman.config.fields import (
     mapping_or,
     setting,
 )
+from pointsman.core.bodies import DETECTORS
 from pointsman.core.policy import Pace, Scope, Unit
 
 Demand = Literal["ttft_ms_p95", "usd_per_request", "quality_floor", "usd_per_day"]
@@ -40,6 +42,8 @@ Ending = Literal[
     "silent",
     "unsupported",
 ]
+Detector = Literal["emails", "phones", "cards", "ips"]
+Soon = Annotated[Duration, Field(le=3_600)]
 Weight = Annotated[Number, Field(ge=0, le=1_000_000)]
 
 
@@ -113,6 +117,41 @@ class Cache(Section):
     semantic: Semantic | None = setting("Give them to similar questions too.")
 
 
+class Scores(Section):
+    """What a signal says of an answer, from 0, bad, to 1, good; null: it is not made."""
+
+    regeneration: Share | None = setting("The same was asked again.", 0.2)
+    reask: Share | None = setting("The next question was alike.", 0.3)
+    abandonment: Share | None = setting("The client left before the end.", 0.4)
+
+
+class Signals(Section):
+    """What is made of how people go on after an answer."""
+
+    regenerate_within: Soon = setting("How long after an answer the same question says something of it.", 120.0)
+    reask_within: Soon = setting("How long after an answer a question that is alike does.", 120.0)
+    abandon_after: Soon = setting("Who leaves a stream sooner than that has not waited.", 5.0)
+    likeness: Annotated[Number, Field(ge=0.3, le=1)] = setting("Least share of words that two questions share.", 0.6)
+    scores: Scores = setting("What each signal says.", Scores())
+    skip_tags: Annotated[list[Name], Field(max_length=32)] = setting("Requests with one of these say nothing.", [])
+
+
+class Bodies(Section):
+    """How requests and answers are stored."""
+
+    ttl: LongDuration = Field(description="How long, at most 90 days.")
+    sample: Annotated[Number, Field(gt=0, le=1)] = setting("Share of the requests.", 1.0)
+    max_bytes: Annotated[Whole, Field(ge=1_024, le=16 * 1024 * 1024)] = setting(
+        "Bytes kept of a request, and of an answer.", 256 * 1024
+    )
+    redact: Annotated[list[Detector], Field(max_length=8)] = setting(
+        "What is taken out first: emails, phones, cards, ips. Default: all.", [*DETECTORS]
+    )
+    patterns: Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=16)] = setting(
+        "And what these match.", []
+    )
+
+
 class Cached(Section):
     """An answer that was given before."""
 
@@ -167,6 +206,8 @@ class Settings(Section):
     hedge: HedgeWays | None = setting("Send a second attempt beside one that is slow to begin: p95 or a mapping.")
     continuation: Truth | None = setting("Let another deployment go on with a stream that broke off; needs `prefill`.")
     cache: CacheWays | None = setting("Give whole answers again to requests that are alike: how long, or a mapping.")
+    signals: SignalWays | None = setting("Make judgements of how people go on: true or a mapping.")
+    store_bodies: Bodies | Literal[False] | None = setting("Store requests and answers.")
     unpriced: Literal["allow", "deny"] | None = setting(
         "Whether deployments without a price may answer. Default: allow."
     )
@@ -210,6 +251,10 @@ HedgeWays = Annotated[
 CacheWays = Annotated[
     Annotated[Duration, Tag("duration")] | Annotated[Cache, Tag("mapping")],
     Discriminator(mapping_or("duration")),
+]
+SignalWays = Annotated[
+    Annotated[Truth, Tag("truth")] | Annotated[Signals, Tag("mapping")],
+    Discriminator(mapping_or("truth")),
 ]
 StickyWays = Annotated[
     Annotated[Literal["session", "conversation"], Tag("name")] | Annotated[Sticky, Tag("mapping")],

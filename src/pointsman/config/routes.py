@@ -15,6 +15,7 @@ from pointsman.config.endings import compile_endings, named_in
 from pointsman.config.fields import NAME
 from pointsman.config.ladder import compile_ladder
 from pointsman.config.problem import Place
+from pointsman.config.seen import compile_bodies, compile_signals
 from pointsman.core.embedding import LOCAL
 from pointsman.core.policy import Bounds, Cache, Deployment, Hedge, Objective, Route, Semantic, Sticky
 from pointsman.strategies.plugins import checked_strategy
@@ -67,6 +68,8 @@ def compile_settings(build: Build, name: str, given: route_schema.Settings, spot
         max_output_tokens=given.max_output,
         tags=tuple(given.tags or ()),
         cache=_cache(build, given.cache, spot),
+        signals=compile_signals(given.signals),
+        bodies=compile_bodies(build, given.store_bodies, spot),
     )
 
 

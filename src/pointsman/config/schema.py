@@ -150,6 +150,9 @@ class Log(Section):
     sample: Share = setting("Share of those requests; one that failed always gets its line.", 1.0)
 
 
+Owner = Annotated[str, Field(pattern=r"^(key|project|team|organisation):.{1,128}$")]
+
+
 class Retention(Section):
     """For how long the ledger keeps what it has; 0: for ever."""
 
@@ -161,6 +164,17 @@ class Retention(Section):
     after_export: Truth = setting(
         "Delete no request and no feedback before `pointsman ledger export` has written it to every folder it writes to.",
         False,
+    )
+
+
+class StoredBodies(Section):
+    """Bounds of what routes with `store_bodies` store."""
+
+    never: Annotated[list[Owner], Field(max_length=256)] = setting(
+        "Whose requests are never stored, such as `team:legal`: key, project, team or organisation.", []
+    )
+    max_bytes: Annotated[Whole, Field(ge=1_048_576, le=1 << 40)] = setting(
+        "Bytes kept in all; the oldest go first.", 1024 * 1024 * 1024
     )
 
 
@@ -189,6 +203,7 @@ class Server(Section):
     )
     callers: SecretText | None = setting("Where the key store is; as `ledger`.")
     retention: Retention = setting("For how long the ledger keeps what it has.", Retention())
+    bodies: StoredBodies = setting("Bounds of stored bodies.", StoredBodies())
     replicas: Annotated[Whole, Field(ge=1, le=1_000)] = setting("Routers that share the counters.", 1)
     rule_headers: Annotated[list[Name], Field(max_length=32)] = setting(
         "Request headers that rules may look at, in lower case; none with a credential.", []

@@ -15,6 +15,7 @@ from pointsman.config.providers import CREDENTIAL_HEADERS
 from pointsman.config.shared import compile_cache, compile_counters
 from pointsman.config.stores import compile_store
 from pointsman.config.tracing import compile_tracing
+from pointsman.core.bodies import StoreBounds
 from pointsman.core.keys import digest
 from pointsman.core.log import LogSettings
 from pointsman.core.policy import Key, Listener
@@ -114,6 +115,7 @@ def compile_listener(build: Build, config: schema.Config, routes: Iterable[str])
         cache=compile_cache(build, config),
         ledger=compile_store(build, "ledger", server.ledger),
         callers=compile_store(build, "callers", server.callers),
+        bodies=StoreBounds(never=tuple(server.bodies.never), max_bytes=server.bodies.max_bytes),
         retention=Retention(**server.retention.model_dump()),
         channels=compile_channels(build, config.notify),
         issuers=compile_issuers(build, server.oidc, routes),

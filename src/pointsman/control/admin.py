@@ -23,7 +23,11 @@ from starlette.types import ASGIApp
 from pointsman.control import keystore, openapi
 from pointsman.control.billing.api import BillingApi
 from pointsman.control.callers import CallersApi
-from pointsman.control.dashboard.site import Site, Sources
+from pointsman.control.dashboard.accounts import Accounts
+from pointsman.control.dashboard.asked import Sources
+from pointsman.control.dashboard.keys_site import KeysSite
+from pointsman.control.dashboard.site import Site
+from pointsman.control.dashboard.watching import Watching
 from pointsman.control.door import Door, Keys
 from pointsman.control.endpoints import Endpoint, Who
 from pointsman.control.explanation import Explanation, explain
@@ -31,6 +35,7 @@ from pointsman.control.holders import Holders
 from pointsman.control.measures import scrape
 from pointsman.control.observing import Exports
 from pointsman.control.period import since_ms
+from pointsman.control.price_watch import Counts as PriceCounts
 from pointsman.control.pump import Counts
 from pointsman.control.rates import Rates
 from pointsman.control.replies import HANDLERS, error_reply, json_reply
@@ -64,6 +69,7 @@ class Admin:
         self.policy = policy
         self.exports = Exports()
         self.deleted_rows: Callable[[], int] = lambda: 0  # by retention
+        self.price_counts = PriceCounts()
         self._data = data
         self._stores = stores_of(data, policy.listener)  # those of the start: others take a restart
         self._counts = counts
@@ -85,15 +91,8 @@ class Admin:
     def endpoints(self) -> list[Endpoint]:
         """Return all there is to ask."""
         callers = CallersApi(self._stores, lambda name: any(key.name == name for key in self.policy.keys))
-        sources = Sources(
-            self._data,
-            self._stores,
-            self._counts,
-            lambda: self.policy,
-            self._reader_for,
-            self._explanation,
-            self._reloaded,
-        )
+        sources = self._sources()
+        billing = BillingApi(self._stores, lambda: self.policy.listener.billing, self._organisation)
         return [
             _raw("/livez", "Say that this process answers.", self.livez, access="open"),
             _raw("/metrics", "The metrics of the workers and of the ledger.", self.metrics, access="local"),
@@ -135,9 +134,24 @@ class Admin:
                 reply=Json,
             ),
             *callers.endpoints(),
-            *BillingApi(self._stores, lambda: self.policy.listener.billing, self._organisation).endpoints(),
-            *Site(sources, self._keys, self._sessions, self.rates, callers).endpoints(),
+            *billing.endpoints(),
+            *Site(sources, self._keys, self._sessions, self.rates).endpoints(),
+            *Watching(sources, self.rates).endpoints(),
+            *Accounts(sources, billing).endpoints(),
+            *KeysSite(self._stores, callers).endpoints(),
         ]
+
+    def _sources(self) -> Sources:
+        return Sources(
+            self._data,
+            self._stores,
+            self._counts,
+            lambda: self.policy,
+            self._reader_for,
+            self._organisation,
+            self._explanation,
+            self._reloaded,
+        )
 
     def count_store_error(self) -> None:
         """Count a failure of the key store."""
@@ -177,7 +191,7 @@ class Admin:
     def metrics(self, request: Request) -> Response:
         """Return the metrics of the workers and of the ledger."""
         return Response(
-            scrape(self._data, self._counts, self.exports, self.policy, self.deleted_rows()),
+            scrape(self._data, self._counts, self.exports, self.policy, self.deleted_rows(), self.price_counts),
             media_type="text/plain; version=0.0.4; charset=utf-8",
         )
 

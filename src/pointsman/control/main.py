@@ -33,10 +33,12 @@ from pointsman.control.issuers import Issuers
 from pointsman.control.keeper import LOOK_S, Keeper
 from pointsman.control.notices import Notices, NoticesThread
 from pointsman.control.observing import Observer
+from pointsman.control.price_watch import PriceWatch
 from pointsman.control.pump import Pump
 from pointsman.control.rates import Rates
 from pointsman.control.replay import OWED, Policies
 from pointsman.control.retention import Keeping
+from pointsman.control.stored import StoredBodies
 from pointsman.core.policy import Policy
 from pointsman.core.secret import secrets_of
 from pointsman.observe.log import LOG
@@ -219,10 +221,16 @@ async def serve(admin: Admin, app: ASGIApp, listener: socket.socket, pump: PumpT
     keeping = asyncio.create_task(_keep_callers(keeper, audited, admin.rates, ending))
     os.setpriority(os.PRIO_PROCESS, 0, NICE)  # of this thread, and of those that it starts from here on
     IssuersThread(Issuers(stores.data, lambda: admin.policy, admin.count_issuer_error)).start()
-    NoticesThread(Notices(stores.data, lambda: admin.policy, admin.ledger_is_up, admin.count_unsent_notice)).start()
+    notices = Notices(stores.data, lambda: admin.policy, admin.ledger_is_up, admin.count_unsent_notice)
+    NoticesThread(notices).start()
+    watch = PriceWatch(stores, lambda: admin.policy, notices.tell)
+    admin.price_counts = watch.counts
+    watch.start()
     retention = Keeping(stores, lambda: admin.policy)
     admin.deleted_rows = lambda: retention.deleted
     retention.start()
+    stored = StoredBodies(stores, lambda: admin.policy, pump.pump.counts)
+    stored.start()
     observer = Observer(lambda: admin.policy)
     admin.exports, pump.pump.booked = observer.exports, observer.booked
     observer.start()

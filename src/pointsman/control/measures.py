@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from pointsman.control.observing import Exports
+from pointsman.control.price_watch import Counts as PriceCounts
 from pointsman.control.pump import Counts
 from pointsman.core.policy import Policy
 from pointsman.core.reading import Reading, Readings, newest
@@ -19,6 +20,7 @@ from pointsman.stores.journal import waiting_bytes
 from pointsman.stores.versions import outcome
 
 RESTARTS = "restarts.json"  # in the folder `run`, by the supervisor
+NO_PRICES = PriceCounts()
 STALE_S = 5.0  # a worker that has said nothing for so long is gone
 
 CONTROL_METRICS: dict[str, tuple[str, str, str]] = {  # name -> kind, meaning, field of Counts or of a reload's outcome
@@ -29,6 +31,8 @@ CONTROL_METRICS: dict[str, tuple[str, str, str]] = {  # name -> kind, meaning, f
     "pointsman_ledger_up": ("gauge", "0: the last look at the ledger failed; the journal keeps what happens.", "up"),
     "pointsman_ledger_lag_bytes": ("gauge", "Journal not yet read by the control process.", "lag_bytes"),
     "pointsman_ledger_open_requests": ("gauge", "Admitted requests that have not ended.", "open_requests"),
+    "pointsman_signals_total": ("counter", "Implicit signals written: asked again, asked anew, left.", "signals"),
+    "pointsman_bodies_dropped_total": ("counter", "Files of stored bodies gone before their time.", "bodies_dropped"),
     "pointsman_ledger_deleted_rows_total": ("counter", "Rows that retention has deleted.", "deleted_rows"),
     "pointsman_callers_store_errors_total": ("counter", "Failures to read or publish the key store.", "store_errors"),
     "pointsman_issuers_errors_total": ("counter", "Failures to have the keys of issuers.", "issuer_errors"),
@@ -37,6 +41,13 @@ CONTROL_METRICS: dict[str, tuple[str, str, str]] = {  # name -> kind, meaning, f
         "Messages that a channel of `notify` did not take.",
         "unsent_notices",
     ),
+    "pointsman_price_refreshes_total": ("counter", "Price lists read and checked.", "price_refreshes"),
+    "pointsman_price_refresh_failures_total": (
+        "counter",
+        "Price lists that could not be read, or are none.",
+        "price_refresh_failures",
+    ),
+    "pointsman_prices_held": ("gauge", "Models whose new price the last look held back.", "prices_held"),
     "pointsman_spans_total": ("counter", "Spans that the collector of `server.tracing` has taken.", "spans"),
     "pointsman_spans_dropped_total": ("counter", "Spans, or requests not yet made into spans, given up.", "dropped"),
     "pointsman_span_export_failures_total": ("counter", "Exports that the collector did not take.", "failures"),
@@ -90,11 +101,19 @@ def readings(data: Path) -> list[Reading]:
     return newest(parts, int(time.time() * 1000))
 
 
-def scrape(data: Path, counts: Counts, exports: Exports, policy: Policy, deleted_rows: int = 0) -> bytes:
+def scrape(
+    data: Path,
+    counts: Counts,
+    exports: Exports,
+    policy: Policy,
+    deleted_rows: int = 0,
+    prices: PriceCounts = NO_PRICES,
+) -> bytes:
     """Return the Prometheus text format, version 0.0.4."""
     total, workers = gather(data)
     last = outcome(data)
     values = msgspec.structs.asdict(counts) | msgspec.structs.asdict(exports)
+    values |= msgspec.structs.asdict(prices)
     values |= {
         "deleted_rows": deleted_rows,
         "lines_lost": LOG.lost,

@@ -71,6 +71,11 @@ class Notices:
         self._known: Policy | None = None
         self._day = -DAY_S
         self._sendings: dict[str, Sending] = {}
+        self._given: deque[Notice] = deque(maxlen=MOST_WAITING)
+
+    def tell(self, notice: Notice) -> None:
+        """Have the channels told of something that another thread has found."""
+        self._given.append(notice)
 
     def step(self) -> None:
         """Look once, and send what is due. Never raises."""
@@ -105,6 +110,8 @@ class Notices:
             self._day = self._clock()
             found += retiring(policy, datetime.now(UTC).date())
         found += taken(self._data)
+        while self._given:
+            found.append(self._given.popleft())
         self._seen, self._known = now, policy
         for sending in self._sendings.values():
             wanted = [one for one in found if one.kind in sending.channel.kinds]

@@ -16,6 +16,7 @@ import msgspec
 
 from pointsman.control.replay import NOWHERE, Policies
 from pointsman.control.segment import Segment
+from pointsman.core import signals
 from pointsman.core.entry import Admitted, Feedback, Settled, decode_records
 from pointsman.observe.log import LOG
 from pointsman.stores.journal import AWAY, LOCK_SUFFIX, NEW_SUFFIX, is_alive, segments
@@ -42,6 +43,8 @@ class Counts(msgspec.Struct):
     """Hold what the pump did since it started, and what it sees now."""
 
     rows: int = 0
+    signals: int = 0
+    bodies_dropped: int = 0  # files of stored bodies that went before their time
     recovered: int = 0
     damaged_bytes: int = 0
     errors: int = 0
@@ -202,6 +205,8 @@ class Pump:
         batch.requests.append(request_row(admitted, settled, decided, places))
         batch.attempts += attempt_rows(settled)
         batch.ended.append((admitted, settled))
+        if admitted is not None and admitted.footprint is not None:
+            self._seen(admitted, settled, batch)
         if decided is not None:
             batch.decisions.append(decision_row(settled.id, decided))
 
@@ -215,9 +220,21 @@ class Pump:
                 places = self._policies.places(admitted.config_version)
                 batch.requests.append(recovered_row(admitted, decided, places))
                 batch.ended.append((admitted, None))
+                if admitted.footprint is not None:
+                    self._seen(admitted, None, batch)
                 if decided is not None:
                     batch.decisions.append(decision_row(id, decided))
             self.counts.recovered += self._write(tail, batch)
+
+    def _seen(self, admitted: Admitted, settled: Settled | None, batch: Batch) -> None:
+        """Add what a request tells of another one's answer, or of its own."""
+        rules = self._policies.signals(admitted)
+        asking = signals.asking_of(admitted, settled, rules)
+        if asking is not None:
+            batch.askings.append(asking)
+        left = None if settled is None else signals.abandoned(admitted, settled, rules)
+        if left is not None:
+            batch.signals.append(left)
 
     def _write(self, tail: Tail, batch: Batch) -> int:
         """Write rows together with the marks that changed; return how many requests were new."""
@@ -227,6 +244,7 @@ class Pump:
             return 0
         new = self._ledger.write(batch)
         self._written.update(batch.marks)
+        self.counts.signals += batch.signalled
         if self.booked is not None:
             self.booked(batch.ended)
         self.counts.rows += new

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +13,12 @@ import msgspec
 from pointsman.config.expressions import ExpressionError, ruleset
 from pointsman.core.entry import Admitted, decision_of
 from pointsman.core.facts import Facts, Ruleset
+from pointsman.core.footprint import Signals
 from pointsman.core.options import Options, options_of
 from pointsman.core.policy import Listener, Policy
 from pointsman.core.secret import Secret, secret_from_pipe
 from pointsman.stores.ledger import Decided, LedgerAway, Place, Writer
+from pointsman.stores.price_history import note_prices
 from pointsman.stores.versions import replace
 from pointsman.strategies.plugins import strategies_of
 
@@ -45,6 +49,7 @@ class Policies:
         blob = msgspec.msgpack.encode(bare, enc_hook=_hidden)
         try:
             self._ledger.keep_policy(policy.version, blob)
+            self._note_prices(policy, time.time_ns() // 1_000_000)
         except LedgerAway:
             if self._owed is None:
                 raise
@@ -58,9 +63,16 @@ class Policies:
             return
         for path in sorted(self._owed.iterdir()):
             if not path.name.startswith("."):  # half made
-                self._ledger.keep_policy(path.name, path.read_bytes())
+                blob, at_ms = path.read_bytes(), path.stat().st_mtime_ns // 1_000_000
+                self._ledger.keep_policy(path.name, blob)
+                with contextlib.suppress(msgspec.MsgspecError):
+                    self._note_prices(msgspec.msgpack.decode(blob, type=Policy, dec_hook=secret_from_pipe), at_ms)
                 self._versions.pop(path.name, None)
                 path.unlink(missing_ok=True)
+
+    def _note_prices(self, policy: Policy, at_ms: int) -> None:
+        with self._ledger.changing() as db:
+            note_prices(db, policy, at_ms)
 
     def decided(self, admitted: Admitted) -> Decided | None:
         """Return the decision of an admitted request; None when its policy or its route is not known here any more."""
@@ -74,6 +86,12 @@ class Policies:
             return Decided(*decision_of(admitted, version.options))
         except (ValueError, LookupError, ArithmeticError):  # it was made by other code
             return None
+
+    def signals(self, admitted: Admitted) -> Signals | None:
+        """Return what the route of an admitted request makes of how people go on; None when it is not known any more."""
+        version = self._version(admitted.config_version)
+        options = version.options.get(admitted.request.route) if version is not None else None
+        return None if options is None else options.route.signals
 
     def places(self, version: str) -> Mapping[str, Place]:
         """Return what each deployment of a config version stands for."""

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from pointsman.core.exchange import moment
 from pointsman.core.pricing import Price, Rates, Tier, Window, usd, versioned
 from pointsman.core.secret import Secret
 
@@ -60,6 +61,16 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         return self.price is None or tier == STANDARD
 
     @property
+    def terms(self) -> str:
+        """Return what it says, when it holds and what was promised, in one line."""
+        begins = f" from {moment(self.begins_ms)}" if self.begins_ms else ""
+        ends = f" until {moment(self.ends_ms)}" if self.ends_ms is not None else ""
+        promised = f", {usd(self.commitment_nano)} USD committed" if self.commitment_nano else ""
+        own = f": {self.service_tier or STANDARD} {_said(self.price.rates)}" if self.price is not None else ""
+        only = f" ({self.service_tier})" if self.service_tier and not own else ""
+        return f"{self.told}{only}{own}{begins}{ends}{promised}"
+
+    @property
     def told(self) -> str:
         """Return what it says in a few words."""
         if self.price is not None:
@@ -98,6 +109,7 @@ def agreed(listed: Price | None, contracts: Sequence[Contract], place: Place, no
     contract_names = dict.fromkeys(one.name for one in used)
     note = f"{_said(listed.rates) if listed else 'list unknown'}, {', '.join(dict.fromkeys(one.told for one in used))}"
     note = f"list {note}: {_said(rates)}" if listed else f"{note}: {_said(rates)}"
+    note += f" ({listed.note})" if listed and listed.note else ""
     return versioned(rates, f"contract {'+'.join(contract_names)}", tiers, variants, windows, note)
 
 

@@ -11,6 +11,7 @@ from msgspec import structs
 from pointsman.core.decide import Decision, Plan, decide
 from pointsman.core.facts import RuleError
 from pointsman.core.filters import Reason
+from pointsman.core.footprint import Footprint
 from pointsman.core.options import NO_DETAIL, Options
 from pointsman.core.pricing import ChargeState
 from pointsman.core.request import Request
@@ -38,6 +39,7 @@ class Admitted(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="A"):
     session: str = ""
     tags: tuple[str, ...] = ()
     trace: str = ""  # the caller's W3C context, where tracing is on (core.trace.carried)
+    footprint: Footprint | None = None  # on a route with `signals`
 
     @property
     def id(self) -> str:

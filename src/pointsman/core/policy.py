@@ -7,7 +7,9 @@ from typing import Literal
 import msgspec
 
 from pointsman.core.billing import Billing
+from pointsman.core.bodies import StoreBounds, Storing
 from pointsman.core.contracts import PriceSettings
+from pointsman.core.footprint import Signals
 from pointsman.core.issuer import Issuer
 from pointsman.core.log import LogSettings
 from pointsman.core.notice import Channel
@@ -216,6 +218,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: int | None = None  # no answer of this route is longer, whatever the client asks for
     tags: tuple[str, ...] = ()
     cache: Cache | None = None
+    signals: Signals | None = None  # what is made of how people go on; None: nothing
+    bodies: Storing | None = None  # how requests and answers are stored; None: they are not
 
     @property
     def how(self) -> str:
@@ -311,6 +315,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     billing: Billing = Billing()  # who is billed for what; of the control process and the commands
     tracing: Tracing | None = None  # where spans go; None: there are none
     log: LogSettings = LogSettings()
+    bodies: StoreBounds = StoreBounds()  # of stored requests and answers
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,6 +46,7 @@ class RouterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     explain: bool = False  # answer with the long reason in a header
     priority: Priority | None = None  # no higher than the key's
     cache: Literal["off", "only-if-cached", "refresh"] | None = None
+    store: bool | None = None  # false: neither request nor answer is stored
     cache_ttl_s: Positive | None = None  # how old its answer may be, and how long it is kept
 
 

@@ -124,7 +124,11 @@ def carry(
     if exchange.world.tracing is not None:
         exchange.trace = carried(headers.get("traceparent"), headers.get("tracestate"))
     who = (key.name, key.project, key.team, key.organisation)
-    record = Admitted(request, client_id, at_ms, who, name, kept, session, tags, exchange.trace)
+    storing, signals = options.route.bodies, options.route.signals
+    if storing is not None:
+        exchange.tape = worker.bodies.tape(storing, exchange, exchange.world.policy.listener.bodies, key)
+    footprint = None if signals is None else worker.footprints.of(signals, head, incoming, key, tags)
+    record = Admitted(request, client_id, at_ms, who, name, kept, session, tags, exchange.trace, footprint)
     try:
         worker.books.admit(record, exchange)
     except JournalError as error:

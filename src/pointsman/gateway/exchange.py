@@ -25,6 +25,7 @@ from pointsman.dialects.relay_request import Head
 from pointsman.gateway import answers, continuation, hedge, silence
 from pointsman.gateway.afterwards import keep, note
 from pointsman.gateway.attempt import Pipe, estimated_usage
+from pointsman.gateway.bodies import Tape
 from pointsman.gateway.cache import Part
 from pointsman.gateway.counts import Account
 from pointsman.gateway.delivery import Delivery
@@ -73,6 +74,7 @@ class Exchange:
     step: Step | None = None  # of the last attempt
     account: Account | None = None  # where it is counted as under way
     reservation: Reservation | None = None  # of its caller's quotas
+    tape: Tape | None = None  # on a route that stores bodies
     trace = ""  # the caller's W3C context, where tracing is on
     _told = ""  # the header lines of a stream that has begun
     _run: Run | None = None  # made when the first attempt fails
@@ -302,6 +304,8 @@ class Exchange:
     def settle(self, outcome: Outcome, status: int, now_ms: float, answer: bytes, degraded: str = "") -> None:
         """Book the request, once; `answer` leaves when that is written."""
         if self._ends():
+            if self.tape is not None:
+                self.tape.settled(self, outcome, answer)
             self.shell.books.settle(settled_of(self, outcome, status, now_ms, degraded), self.edge, answer)
 
     def _ends(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pointsman.dialects.said import PRIORITY_HEADER, SESSION_HEADERS
 
 Picks = tuple[tuple[str, bytes], ...]
+STORE_HEADER = "x-pointsman-store"  # anything but `on`: this request is not stored
 NAMES = (
     "authorization",
     "x-api-key",
@@ -25,6 +26,7 @@ NAMES = (
     "cache-control",
     "traceparent",
     "tracestate",
+    STORE_HEADER,
     *SESSION_HEADERS,
 )
 OPEN_NAMES = ("host", "origin")  # without keys: what tells a program of this machine from a web page

@@ -87,10 +87,12 @@ class Sending(Attempt):
         if self.streams:
             self.pipe = exchange.pipe_of(self)
             self._held: list[bytes] = []
-            cache = exchange.cache
-            if cache is not None or exchange.incoming.claim is not None or keeps_answers(exchange):
+            cache, tape = exchange.cache, exchange.tape
+            if cache is not None or exchange.incoming.claim is not None or tape is not None or keeps_answers(exchange):
                 clock = exchange.shell.now_ms if cache is not None and cache.paced else None
                 self.kept = None if exchange.committed else Recording(clock)
+                if tape is not None and self.kept is not None:
+                    tape.recording = self.kept
         self.connection = connection
         if exchange.booked_in:
             self.sent = True

@@ -24,6 +24,7 @@ from pointsman.core.policy import Policy
 from pointsman.core.standing import Standings
 from pointsman.gateway import descriptors, overdue
 from pointsman.gateway.answers import Refused, refusal
+from pointsman.gateway.bodies import Bodies
 from pointsman.gateway.books import Books
 from pointsman.gateway.cache import Cache
 from pointsman.gateway.callers import Callers
@@ -31,6 +32,7 @@ from pointsman.gateway.complaints import COMPLAINTS
 from pointsman.gateway.edge import Edge, Incoming, Work
 from pointsman.gateway.endpoints import CHAT_TARGETS, OPEN, chat, find, path_of, refuse
 from pointsman.gateway.exchange import Exchange
+from pointsman.gateway.footprints import Footprints
 from pointsman.gateway.gate import Gate
 from pointsman.gateway.live import Clock, Live
 from pointsman.gateway.local import is_local
@@ -73,6 +75,8 @@ class Worker:
         self.active: set[Exchange] = set()
         self.edges: set[Edge] = set()
         self.claims = Claims(data / "once")
+        self.bodies = Bodies(data, number, books.metrics)
+        self.footprints = Footprints(data)
         self.cache = Cache(data, live.clock, books.metrics, live.world.policy.listener.cache.reveal())
         self.now_ms = live.clock.now_ms
         self.gate = Gate(live.world.policy, live.random)
@@ -315,6 +319,7 @@ async def serve(worker: Worker) -> None:
     gc.set_threshold(50_000, 20, 50)
     await worker.drained.wait()
     await _flush(worker)
+    worker.bodies.close()
     await worker.live.quotas.close()
     worker.live.spending.exchange(worker.live.clock.wall_ms())
     worker.books.journal.close()

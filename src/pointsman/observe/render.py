@@ -55,6 +55,8 @@ def render(m: Metrics, workers: int, journal_bytes: int) -> bytes:
         ("cache_bytes", m.cache_bytes),
         ("cache_entries", m.cache_entries),
         ("journal_errors_total", m.journal_errors),
+        ("bodies_stored_total", m.bodies_stored),
+        ("bodies_lost_total", m.bodies_lost),
         ("callers_errors_total", m.callers_errors),
         ("complaints_lost_total", m.complaints_lost),
         ("replayed_total", m.replayed),

@@ -17,6 +17,7 @@ import msgspec
 
 from pointsman.core.decide import Decision
 from pointsman.core.entry import FORMAT, Admitted, AttemptRow, Feedback, Settled, total_of
+from pointsman.core.signals import Asking
 from pointsman.stores.browsing import NO_ERROR as NO_ERROR
 from pointsman.stores.browsing import Browser
 from pointsman.stores.invoices import InvoiceWriter
@@ -117,6 +118,9 @@ class Batch(msgspec.Struct):
     attempts: list[Row] = []
     decisions: list[Row] = []
     feedback: list[Row] = []
+    askings: list[Asking] = []  # requests that left a Footprint
+    signals: list[Feedback] = []
+    signalled: int = 0  # how many signals were new: set by who writes
     marks: dict[str, Mark] = {}
     ended: list[tuple[Admitted | None, Settled | None]] = []  # what the rows were made of, for observers; never written
 

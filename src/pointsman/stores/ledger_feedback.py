@@ -23,25 +23,32 @@ _REQUEST = f"""COALESCE(
 
 _IN_SESSION = f"r.session = f.session AND r.session <> '' AND r.key = f.key AND r.at_ms <= f.at_ms AND {_TENANT}"
 
-# The score that was given last for each request, and for each session. What is about requests since then is itself younger.
+# The score that was given last for each request, and for each session: by somebody, and by what was seen. What is about
+# requests since then is itself younger.
 # A LIMIT keeps the query inside from being merged into the one around it, where each use would look the request up again.
 _ALL = 9_223_372_036_854_775_807
 _SCORED = "score IS NOT NULL AND at_ms >= :since"
+_IMPLIED = "CASE WHEN substr({}source || ':', 1, 9) = 'implicit:' THEN 1 ELSE 0 END"  # it was seen, nobody said it
 _LAST_OF_REQUESTS = f"""
-    SELECT seq, request, score, thumbs FROM (
-        SELECT seq, request, score, thumbs, ROW_NUMBER() OVER (PARTITION BY request ORDER BY at_ms DESC, seq DESC) AS place
+    SELECT seq, request, score, thumbs, implied FROM (
+        SELECT seq, request, score, thumbs, implied,
+            ROW_NUMBER() OVER (PARTITION BY request, implied ORDER BY at_ms DESC, seq DESC) AS place
         FROM (
-            SELECT f.seq, f.at_ms, f.score, f.thumbs, {_REQUEST} AS request
+            SELECT f.seq, f.at_ms, f.score, f.thumbs, {_IMPLIED.format("f.")} AS implied, {_REQUEST} AS request
             FROM feedback f WHERE {_SCORED} AND request_id <> '' LIMIT {_ALL}
         ) found WHERE request IS NOT NULL
     ) placed WHERE place = 1"""  # noqa: S608
 _LAST_OF_SESSIONS = f"""
     SELECT * FROM (
-        SELECT *, ROW_NUMBER() OVER (
-            PARTITION BY session, key, project, team, organisation ORDER BY at_ms DESC, seq DESC) AS place
+        SELECT *, {_IMPLIED.format("")} AS implied, ROW_NUMBER() OVER (
+            PARTITION BY session, key, project, team, organisation, {_IMPLIED.format("")} ORDER BY at_ms DESC, seq DESC
+        ) AS place
         FROM feedback WHERE {_SCORED} AND session <> ''
     ) placed WHERE place = 1"""  # noqa: S608
-_SUMS = "COUNT(*), SUM(micro), COUNT(*) FILTER (WHERE thumbs = 'up'), COUNT(*) FILTER (WHERE thumbs IN ('up', 'down'))"
+# As `stores/report.py:JUDGED`. What was seen is never added to what was said.
+_SUMS = """COUNT(*) FILTER (WHERE implied = 0), SUM(CASE WHEN implied = 0 THEN micro END),
+    COUNT(*) FILTER (WHERE implied = 0 AND thumbs = 'up'), COUNT(*) FILTER (WHERE implied = 0 AND thumbs IN ('up', 'down')),
+    COUNT(*) FILTER (WHERE implied = 1), SUM(CASE WHEN implied = 1 THEN micro END)"""
 
 
 def scores_sql(columns: Sequence[tuple[str, str]], condition: str, micro: str) -> str:
@@ -56,15 +63,16 @@ def scores_sql(columns: Sequence[tuple[str, str]], condition: str, micro: str) -
     groups = ", ".join(str(n + 2) for n in range(len(columns)))
     return f"""
         WITH judged AS (
-            SELECT {named} f.seq AS judgement, {micro} AS micro, f.thumbs AS thumbs FROM ({_LAST_OF_REQUESTS}) f
+            SELECT {named} f.seq AS judgement, {micro} AS micro, f.thumbs AS thumbs, f.implied AS implied
+            FROM ({_LAST_OF_REQUESTS}) f
             CROSS JOIN requests r ON r.seq = f.request WHERE {condition}
             UNION ALL
-            SELECT DISTINCT {named} f.seq, {micro}, f.thumbs FROM ({_LAST_OF_SESSIONS}) f
+            SELECT DISTINCT {named} f.seq, {micro}, f.thumbs, f.implied FROM ({_LAST_OF_SESSIONS}) f
             CROSS JOIN requests r ON {_IN_SESSION} WHERE {condition}
         )
         SELECT 0, {names} {_SUMS} FROM judged {f"GROUP BY {groups}" if groups else ""}
         UNION ALL
-        SELECT 1, {none} {_SUMS} FROM (SELECT DISTINCT judgement, micro, thumbs FROM judged) once"""  # noqa: S608  columns
+        SELECT 1, {none} {_SUMS} FROM (SELECT DISTINCT judgement, micro, thumbs, implied FROM judged) once"""  # noqa: S608  columns
 
 
 COUNTS_SQL = f"""

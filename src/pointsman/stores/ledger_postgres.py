@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pointsman.core.invoice import Kept
-from pointsman.stores import invoices_sql, ledger_browsing
+from pointsman.stores import invoices_sql, ledger_browsing, ledger_signals
 from pointsman.stores import ledger_schema as sql
 from pointsman.stores.invoices import Order
 from pointsman.stores.ledger import (
@@ -69,6 +69,8 @@ class PostgresWriter:
             new = [self._insert(table, rows) if rows else 0 for table, rows in zip(TABLES, parts, strict=True)]
             for fold in ledger_browsing.FOLDS if new[0] else ():
                 link.execute(fold, (newest,))
+            if batch.askings:
+                batch.signalled = ledger_signals.book(link, batch)
             if marks:
                 link.executemany(sql.REPLACE_MARK, marks)
         return new[0]

@@ -126,7 +126,8 @@ class SqlReader(Reports, SqlInvoices):
 
 
 # The measures of a UsageRow, in its order.
-_USAGE = tuple({"feedback": "feedback_score"}.get(name, name) for name in UsageRow.__struct_fields__ if name != "group")
+_NAMES = {"feedback": "feedback_score", "implicit": "implicit_score"}
+_USAGE = tuple(_NAMES.get(name, name) for name in UsageRow.__struct_fields__ if name != "group")
 
 
 def _decision(format: int, blob: bytes) -> Decision | None:

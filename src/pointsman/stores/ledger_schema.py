@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from string import ascii_lowercase
 
-from pointsman.stores import invoices_schema, ledger_browsing
+from pointsman.stores import invoices_schema, ledger_browsing, ledger_signals, price_history, reckonings
 from pointsman.stores.ledger import ATTEMPT_COLUMNS, FEEDBACK_COLUMNS, REQUEST_COLUMNS
 
 APPLICATION_ID = 0x504D4C47  # "PMLG", so that any other SQLite file is refused
@@ -172,7 +172,16 @@ CREATE TABLE exports (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _INVOICES, _EXPORTS)
+# prices: which price was in force for each deployment, and since when.
+_PRICES = price_history.MIGRATION
+
+# reckonings: what past requests would have cost at other prices.
+_RECKONINGS = reckonings.MIGRATION
+
+# footprints: what requests left, as long as another one may say something of their answers.
+_SIGNALS = ledger_signals.MIGRATION
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _INVOICES, _EXPORTS, _PRICES, _RECKONINGS, _SIGNALS)
 
 
 def _insert(table: str, columns: tuple[str, ...]) -> str:

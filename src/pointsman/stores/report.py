@@ -159,16 +159,21 @@ MEASURES: dict[str, Measure] = {
         "Different sessions, each of one key.",
         "COUNT(DISTINCT CASE WHEN r.session <> '' THEN r.key || '\x1f' || r.session END)",
     ),
-    "feedback_count": Measure("count", "Requests and sessions that were judged with a score.", judged="count", bases=_R),
+    "feedback_count": Measure("count", "Requests and sessions that somebody judged with a score.", judged="count", bases=_R),
     "feedback_micro": Measure("count", "Their last scores, added up, in millionths.", judged="micro", bases=_R),
     "feedback_score": _quotient(
         "score", "feedback_micro/feedback_count", "Mean of the last scores, 0 to 1.", *_R, times=(1, 1_000_000)
     ),
-    "thumbs": Measure("count", "Of these, judged with a thumb.", judged="thumbs", bases=_R),
+    "implicit_count": Measure("count", "Requests that an implicit signal says something of.", judged="implied", bases=_R),
+    "implicit_micro": Measure("count", "Their scores, added up, in millionths.", judged="implied_micro", bases=_R),
+    "implicit_score": _quotient(
+        "score", "implicit_micro/implicit_count", "Mean of what implicit signals say, 0 to 1.", *_R, times=(1, 1_000_000)
+    ),
+    "thumbs": Measure("count", "Of those of feedback_count, judged with a thumb.", judged="thumbs", bases=_R),
     "thumbs_up": Measure("count", "Of these, upwards.", judged="up", bases=_R),
     "thumbs_up_share": _quotient("share", "thumbs_up/thumbs", "thumbs_up of thumbs.", *_R),
 }  # fmt: skip
-JUDGED = ("count", "micro", "up", "thumbs")  # in the order of the statement
+JUDGED = ("count", "micro", "up", "thumbs", "implied", "implied_micro")  # in the order of the statement
 
 
 class ReportError(ValueError):

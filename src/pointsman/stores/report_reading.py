@@ -105,8 +105,8 @@ class Reports:
 
     def _judged(self, q: Question, values: Mapping[str, Any]) -> Judged:
         found: Judged = {}
-        for whole, *group, count, micro, up, thumbs in map(tuple, self._rows(sql.scores_sql(q, self._engine), values)):
-            sums = (int(count), int(micro or 0), int(up), int(thumbs))
+        for whole, *rest in map(tuple, self._rows(sql.scores_sql(q, self._engine), values)):
+            group, sums = rest[: -len(JUDGED)], [int(each or 0) for each in rest[-len(JUDGED) :]]
             if whole or group:  # without groups the first row is that of the only one
                 found[() if whole else tuple(group)] = dict(zip(JUDGED, sums, strict=True))
         return found

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pointsman.core.invoice import Kept
-from pointsman.stores import invoices_sql, ledger_browsing
+from pointsman.stores import invoices_sql, ledger_browsing, ledger_signals
 from pointsman.stores import ledger_schema as sql
 from pointsman.stores.invoices import Order
 from pointsman.stores.ledger import Batch, LedgerBusy, LedgerError, LedgerMissing, Mark, Row
@@ -50,6 +50,8 @@ class SqliteWriter:
                 db.executemany(sql.INSERT_DECISION, batch.decisions)
             if batch.feedback:
                 db.executemany(sql.INSERT_FEEDBACK, batch.feedback)
+            if batch.askings:
+                batch.signalled = ledger_signals.book(db, batch)
             marks = [(segment, mark.offset, mark.skipped) for segment, mark in batch.marks.items()]
             db.executemany(sql.REPLACE_MARK, marks)
         return new

@@ -18,7 +18,8 @@ class UsageRow(msgspec.Struct, frozen=True):
     percentiles are microseconds to first content over requests that had content, None when none had.
 
     `feedback` is the mean of the scores that were given last, 0 to 1, one for each request and one for each session that was
-    judged; None when none was. `feedback_count` is how many those are.
+    judged; None when none was. `feedback_count` is how many those are. `implicit` and `implicit_count` are the same of what
+    people said by what they did.
     """
 
     group: tuple[str, ...]
@@ -39,6 +40,8 @@ class UsageRow(msgspec.Struct, frozen=True):
     ttft_p95_us: int | None
     feedback: float | None = None
     feedback_count: int = 0
+    implicit: float | None = None
+    implicit_count: int = 0
 
 
 class FeedbackCounts(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ class Entry(TypedDict):
     version: str
     at_ms: int  # Unix milliseconds
     author: str
-    trigger: str  # start, file, signal, admin API
+    trigger: str  # start, file, signal, admin API, prices
     source: str  # file name, or `environment`
     sha256: str  # of the text as it stood in the file; "" without one
     redacted: bool  # the kept text lacks literal secrets

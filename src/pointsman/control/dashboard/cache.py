@@ -98,7 +98,9 @@ def _routes(cache: Cache) -> Html:
             saved,
         ))  # fmt: skip
     head = ("route", "keeps", ">looked for", *[f">{told}" for told in HITS.values()], "given again", ">saved")
-    return table(head, rows, "No route keeps answers: `cache` in a route of the config does.", "Routes that keep answers")
+    return table(
+        head, rows, "No route keeps answers: `cache` in a route of the config does.", "Routes that keep answers"
+    )
 
 
 def _how(cache: Any) -> str:

@@ -48,7 +48,8 @@ def error_state(value: float | None) -> str:
 def part(value: float, state: str = "") -> Html:
     """Return a share of something with its bar; `state`: near or over."""
     word = {"over": "bad", "near": "warn"}.get(state, "")
-    return el("span", share(value, state), el("span", f" {100 * value:.0f} %", class_=word), class_="nowrap")
+    told = percent(value, 1 if 0.0 < value < 0.01 else 0)
+    return el("span", share(value, state), el("span", f" {told}", class_=word), class_="nowrap")
 
 
 def figure(value: Any, unit: str) -> Child:
@@ -70,7 +71,7 @@ def cost(row: Mapping[str, Any]) -> Child:
     """Return what requests cost together, of a report's measured_nano, estimated_nano and unpriced."""
     parts: list[Child] = []
     if row["measured_nano"] or not row["estimated_nano"]:
-        parts.append(money(row["measured_nano"]))
+        parts += [money(row["measured_nano"]), " measured"]
     if row["estimated_nano"]:
         parts += [" + " if parts else "", money(row["estimated_nano"]), el("span", " estimated", class_="warn")]
     if row["unpriced"]:
@@ -80,7 +81,9 @@ def cost(row: Mapping[str, Any]) -> Child:
 
 def rate(value: float) -> str:
     """Return events a second."""
-    return "-" if not value else f"{value:.2f}/s" if value < 1 else f"{value:.1f}/s" if value < 100 else f"{value:.0f}/s"
+    return (
+        "-" if not value else f"{value:.2f}/s" if value < 1 else f"{value:.1f}/s" if value < 100 else f"{value:.0f}/s"
+    )
 
 
 def state_of(one: Standing | None) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from pointsman.control.figures import clean, milliseconds
-from pointsman.control.html import Child, Html, el
+from pointsman.control.html import Child, Html, el, join
 
 WIDE, ROW, BOX, HIGH = 760, 52, 236, 40  # of the map, in units of the drawing
 LINE, LINE_ROW, LINE_LEFT = 760, 26, 170  # of a time line
@@ -29,6 +29,16 @@ class Edge(msgspec.Struct, frozen=True):
     weight: float
     state: str
     told: str
+
+
+class Point(msgspec.Struct, frozen=True):
+    """Hold a column of a chart: its label, its lower and its upper part, what it says, and where it leads, "" for nowhere."""
+
+    label: str
+    low: float
+    high: float
+    told: str
+    href: str = ""
 
 
 def svg(name: str, width: float, height: float, *parts: Child, class_: str) -> Html:
@@ -63,24 +73,25 @@ def share(value: float, state: str = "") -> Html:
     return el("svg", full, part, viewBox="0 0 100 8", width="100", height="8", class_="share", aria_hidden="true")
 
 
-def columns(name: str, points: list[tuple[str, int, int, str]]) -> Html:
-    """Return a chart of columns: each its label, its lower and its upper part, and what it says."""
-    top = max((low + high for _, low, high, _ in points), default=0)
+def columns(name: str, points: list[Point]) -> Html:
+    """Return a chart of columns. Those that lead somewhere are no stops of the keyboard: the table beside has the same ways."""
+    top = max((one.low + one.high for one in points), default=0)
     wide, high_px = 760.0, 130.0
     step = wide / max(len(points), 1)
     parts: list[Child] = [el("line", x1="0", x2=f"{wide:g}", y1=f"{high_px:g}", y2=f"{high_px:g}")]
     every = max(1, -(-len(points) // 8))
-    for n, (label, low, high, told) in enumerate(points):
-        heights = [value * (high_px - 6) / top if top else 0.0 for value in (low, high)]
-        x, width = n * step + step * 0.12, step * 0.76
-        below = el(
-            "rect", x=f"{x:.1f}", width=f"{width:.1f}", y=f"{high_px - heights[0]:.1f}", height=f"{heights[0]:.1f}"
-        )
-        above = el("rect", x=f"{x:.1f}", width=f"{width:.1f}", y=f"{high_px - sum(heights):.1f}",
-                   height=f"{heights[1]:.1f}", class_="second")  # fmt: skip
-        mark = el("text", label, x=f"{x:.1f}", y=f"{high_px + 14:g}") if n % every == 0 else None
-        parts.append(el("g", el("title", told), below, above, mark))
-    return svg(name, wide, high_px + 20, *parts, class_="chart")
+    for n, one in enumerate(points):
+        low, high = ((high_px - 6) * value / top if top else 0.0 for value in (one.low, one.high))
+        x, width = f"{n * step + step * 0.12:.1f}", f"{step * 0.76:.1f}"
+        drawn = [
+            el("title", one.told),
+            el("rect", x=x, width=width, y="0", height=f"{high_px:g}", class_="reach") if one.href else None,
+            el("rect", x=x, width=width, y=f"{high_px - low:.1f}", height=f"{low:.1f}"),
+            el("rect", x=x, width=width, y=f"{high_px - low - high:.1f}", height=f"{high:.1f}", class_="second"),
+            el("text", one.label, x=x, y=f"{high_px + 14:g}") if n % every == 0 and float(x) < wide - 75 else None,
+        ]
+        parts.append(el("a", *drawn, href=one.href, tabindex="-1") if one.href else el("g", *drawn))
+    return join(el("p", name, class_="quiet small"), svg(name, wide, high_px + 20, *parts, class_="chart"))
 
 
 def time_line(attempts: list[dict[str, Any]], total_us: int) -> Html:

@@ -10,15 +10,18 @@ from pointsman.control.dashboard import cells
 from pointsman.control.dashboard.frame import Shell, framed, moment, to
 from pointsman.control.dashboard.money import sum_of
 from pointsman.control.dashboard.requests import outcome_of
+from pointsman.control.dashboard.routes import spent
 from pointsman.control.dashboard.usage import hours_chart
-from pointsman.control.figures import clean, count, dollars, milliseconds
+from pointsman.control.figures import clean, count, dollars, milliseconds, money
 from pointsman.control.html import Child, Html, el, table
 from pointsman.control.rates import Alert
 from pointsman.core.policy import Deployment, Provider
 from pointsman.core.pricing import Price, Rates
 from pointsman.core.standing import Standing
 from pointsman.stores.browsing import Sum
+from pointsman.stores.price_history import Noted
 
+MOST_PRICES = 20  # listed, the newest
 RATES = {
     "input": "input",
     "output": "output",
@@ -39,6 +42,7 @@ class Of(msgspec.Struct, frozen=True):
     hours: list[Sum]
     today: Sum
     month: Sum
+    prices: list[Noted]
 
 
 class View(msgspec.Struct, frozen=True):
@@ -71,6 +75,7 @@ def deployment_page(shell: Shell, view: View) -> str:
         _alerts(view),
         el("h2", "Price"),
         *_prices(one.price),
+        _history(of.prices) if of is not None and of.prices else None,
         el("h2", "Facts"),
         _facts(view),
     ]
@@ -93,8 +98,8 @@ def _cards(view: View, of: Of) -> Html:
         ("Errors", cells.percent(wrong), "of the sends", cells.error_state(wrong)),
         ("First token", milliseconds(of.all["ttft_p95_us"]), "95th percentile", ""),
         ("Tokens", cells.figure(of.all["tokens_per_s"], "tokens_per_s"), "a second, of streams", ""),
-        ("Today", sum_of(of.today), f"{count(of.today.requests)} requests, UTC", ""),
-        ("This month", sum_of(of.month), f"{count(of.month.requests)} requests, UTC", ""),
+        ("Today", money(spent(of.today)), sum_of(of.today), ""),
+        ("This month", money(spent(of.month)), sum_of(of.month), ""),
     ])  # fmt: skip
 
 
@@ -162,6 +167,24 @@ def _prices(price: Price | None) -> list[Child]:
     head = ("holds", *[f">{RATES[name]}" for name in shown], *([">a call"] if calls else []))
     told = f"For a million tokens, from {clean(price.source)}, version {clean(price.version)}."
     return [table(head, rows, "None.", "Price"), el("p", told, class_="quiet")]
+
+
+def _history(noted: list[Noted]) -> Html:
+    """Return which price was in force since when, the newest first."""
+    rows: list[tuple[Child, ...]] = []
+    for one in noted[::-1][:MOST_PRICES]:
+        rates = None if one.price is None else one.price.rates
+        rows.append((
+            moment(one.at_ms),
+            "unpriced" if rates is None else dollars(rates.input, 6),
+            "-" if rates is None else dollars(rates.output, 6),
+            clean(one.source) or "-",
+            el("code", clean(one.version)),
+            clean(one.note),
+            el("code", clean(one.config_version)),
+        ))  # fmt: skip
+    head = ("in force since", ">input", ">output", "from", "version", "note", "config")
+    return table(head, rows, "None.", "Prices over time")
 
 
 def _clock(minute: int) -> str:

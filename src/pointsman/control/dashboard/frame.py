@@ -23,9 +23,14 @@ PAGES = (
     ("/", "Live", "l", False),
     ("/requests", "Requests", "r", True),
     ("/usage", "Usage", "u", True),
+    ("/routes", "Routes", "o", False),
+    ("/providers", "Providers", "p", False),
     ("/limits", "Limits", "b", False),
+    ("/cache", "Cache", "h", True),
+    ("/billing", "Billing", "i", True),
     ("/config", "Config", "c", False),
     ("/keys", "Keys", "k", True),
+    ("/audit", "Audit", "a", True),
 )
 _KEYS = (
     ("?", "this help"),

@@ -12,9 +12,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pointsman.control import bodies
 from pointsman.control.callers import CallersApi
+from pointsman.control.dashboard.asked import form, page
 from pointsman.control.dashboard.frame import shell_of
 from pointsman.control.dashboard.keys import Keys, keys_page
-from pointsman.control.endpoints import ID, Call, Form
+from pointsman.control.endpoints import ID, Call, Endpoint, Form
 from pointsman.control.replies import Refusal
 from pointsman.stores.callers import MOST_LISTED, CallersError, GroupKind, InTheWay, NotThere, Page, Unavailable
 from pointsman.stores.choose import Stores
@@ -28,6 +29,15 @@ class KeysSite:
 
     def __init__(self, stores: Stores, api: CallersApi) -> None:
         self._stores, self._api = stores, api
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the rows of the table."""
+        return [
+            page("/keys", "The keys of the key store.", self.page, bound=True),
+            form("/keys", "Make a key.", self.make, bound=True),
+            form("/keys/{id}/rotate", "Give a key another text.", self.rotate, bound=True),
+            form("/keys/{id}/revoke", "End a key for good.", self.revoke, bound=True),
+        ]
 
     def page(self, request: Request) -> Response:
         return self._answer(request)

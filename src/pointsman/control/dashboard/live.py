@@ -6,23 +6,20 @@ from typing import Any
 
 import msgspec
 
+from pointsman.control.dashboard.cells import allowed, state_of
 from pointsman.control.dashboard.charts import Edge, Node, flow, share
 from pointsman.control.dashboard.frame import Shell, framed, moment, to
+from pointsman.control.dashboard.providers import failure
+from pointsman.control.dashboard.routes import ready
 from pointsman.control.figures import clean, count
 from pointsman.control.html import Child, Html, el, join, table
 from pointsman.control.rates import Alert, Key
-from pointsman.core.policy import Policy, Route
+from pointsman.core.policy import Policy
 from pointsman.core.standing import Standing, Standings, merged
 from pointsman.stores.browsing import NO_ERROR
 
 REFRESH_S = 5  # of the page without script
 MOST_ROUTES, MOST_DEPLOYMENTS = 12, 14  # on the map, those with most requests
-STATES = {
-    "closed": ("healthy", "good"),
-    "half_open": ("half open", "warn"),
-    "cooling": ("cooling", "warn"),
-    "open": ("open", "bad"),
-}
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -156,7 +153,7 @@ def _map(
                 edges.append(Edge(start, places[name], rate.all / most if most else 0.0, rate.state, told))
     boxes = []
     for name in names:
-        told, state = _state(standings.get(name))
+        told, state = state_of(standings.get(name))
         rate = by_deployment.get(name, Rate())
         boxes.append(Node(name, f"{told} · {rate}", state if state != "good" else rate.state or state))
     edges.sort(key=lambda edge: edge.weight)
@@ -175,15 +172,6 @@ def _candidates(policy: Policy, name: str) -> tuple[str, ...]:
     return route.candidates if route is not None else ()
 
 
-def _state(one: Standing | None) -> tuple[str, str]:
-    if one is None:
-        return "nothing known", ""
-    told, state = STATES[one.breaker]
-    if one.breaker == "closed" and one.share < 1.0:
-        return f"ramping up, {one.share:.0%}", "warn"
-    return told + (f" for {one.again_ms / 1000:.0f} s" if one.again_ms else ""), state
-
-
 def _routes(live: Live, standings: dict[str, Standing], by_route: dict[str, Rate]) -> Html:
     rows: list[tuple[Child, ...]] = []
     for name in _written(live.policy, by_route)[:200]:
@@ -191,26 +179,14 @@ def _routes(live: Live, standings: dict[str, Standing], by_route: dict[str, Rate
         rate = by_route.get(name, Rate())
         rows.append(
             (
-                el("a", clean(name), href=to("/requests", route=name)),
+                el("a", clean(name), href=to("/routes", route=name)),
                 route.how,
                 *_rate_cells(rate),
-                _ready(route, standings),
+                ready(route, standings),
             )
         )
     return table(
         ("route", "decides by", ">requests", ">errors", "candidates that take requests"), rows, "No routes.", "Routes"
-    )
-
-
-def _ready(route: Route, standings: dict[str, Standing]) -> Child:
-    away = [name for name in route.candidates if name in standings and standings[name].breaker != "closed"]
-    told = f"{len(route.candidates) - len(away)} of {len(route.candidates)}"
-    return (
-        el("span", f"{told}: not {clean(', '.join(away[:4]))}", class_="bad")
-        if away
-        else told
-        if route.candidates
-        else "-"
     )
 
 
@@ -223,18 +199,18 @@ def _deployments(live: Live, standings: dict[str, tuple[Standing, int]], rates: 
     rows: list[tuple[Child, ...]] = []
     for d in live.policy.deployments[:500]:
         one, away = standings.get(d.name, (None, 0))
-        told, state = _state(one)
+        told, state = state_of(one)
         if away and len(live.parts) > 1:
             told += f" ({away} of {len(live.parts)} workers)"
         rows.append((
-            el("a", clean(d.name), href=to("/requests", deployment=d.name)),
+            el("a", clean(d.name), href=to("/providers", deployment=d.name)),
             join(clean(f"{d.provider} · {d.wire.model}"), _unpriced(d.price is None)),
             el("span", told, class_=state), *_rate_cells(rates.get(d.name, Rate())),
             "-" if one is None or one.success is None else f"{one.success:.1%}",
             "-" if one is None or one.measured_s_ago is None else f"{one.ttft_ms:.0f} ms",
             "-" if one is None or one.ttft_p95_ms is None else f"{one.ttft_p95_ms:.0f} ms",
             "-" if one is None or one.tokens_per_s is None else f"{one.tokens_per_s:.0f}",
-            "-" if one is None else _failure(one), _allowed(one),
+            "-" if one is None else failure(one), allowed(one),
         ))  # fmt: skip
     head = ("deployment", "provider · model", "state", ">requests", ">errors", ">ok, 30 s", ">first token", ">p95", ">tokens/s",
             "failures", "left at the provider")  # fmt: skip
@@ -243,21 +219,6 @@ def _deployments(live: Live, standings: dict[str, tuple[Standing, int]], rates: 
 
 def _unpriced(unknown: bool) -> Child:
     return el("span", " unpriced", class_="warn") if unknown else None
-
-
-def _failure(one: Standing) -> str:
-    return clean(f"{one.failures} × {one.last_failure}" if one.failures else one.last_failure or "-")
-
-
-def _allowed(one: Standing | None) -> Child:
-    """Say what the provider said last of our own quota with it."""
-    if one is None or not one.allowed:
-        return "-"
-    return join(*[
-        el("span", share(1 - left / limit if limit else 1.0, "near" if limit and left < limit / 5 else ""),
-           f" {count(left)} of {count(limit)} {measure} ", class_="nowrap")
-        for measure, (limit, left, _) in one.allowed.items()
-    ])  # fmt: skip
 
 
 def _workers(parts: list[Standings]) -> Html:

@@ -10,7 +10,7 @@ from pointsman.control.dashboard import cells
 from pointsman.control.dashboard.frame import Shell, framed, to
 from pointsman.control.dashboard.money import sum_of
 from pointsman.control.figures import clean, count, milliseconds
-from pointsman.control.html import Child, Html, el, join, table
+from pointsman.control.html import Child, Html, el, table
 from pointsman.core.policy import Deployment, Policy
 from pointsman.core.pricing import usd
 from pointsman.core.standing import Standing
@@ -43,11 +43,13 @@ class Providers(msgspec.Struct, frozen=True):
 def providers_page(shell: Shell, given: Providers) -> str:
     """Return the page."""
     parts: list[Child] = [
-        cells.windows("/providers", given.window),
         cells.notice(given.trouble),
         _providers(given),
         el("h2", "Deployments"),
         _deployments(given),
+        el("h2", "Sends"),
+        cells.windows("/providers", given.window),
+        _sends(given),
         el("p", "Figures are of sends: one that failed counts here, though another may have answered.", class_="quiet"),
     ]
     return framed(shell, "Providers", *parts)
@@ -66,9 +68,15 @@ def _providers(given: Providers) -> Html:
             cells.rate(sum(given.rates.get(one, 0.0) for one in own)),
             _sum(given.today.get(name)),
             _sum(given.month.get(name)),
-            _left(given, own),
         ))  # fmt: skip
-    head = ("provider", "speaks", "deployments that take requests", ">now", ">today", ">this month", "left of our quota")
+    head = (
+        "provider",
+        "speaks",
+        "deployments that take requests",
+        ">now",
+        ">today",
+        ">this month",
+    )
     return table(head, rows, "The config has no providers.", "Providers")
 
 
@@ -76,42 +84,44 @@ def _sum(found: Sum | None) -> Child:
     return "-" if found is None else sum_of(found)
 
 
-def _left(given: Providers, own: list[str]) -> Child:
-    """Return the tightest that the provider said of our quota."""
-    said = [given.standings[one][0] for one in own if one in given.standings and given.standings[one][0].allowed]
-    if not said:
-        return "-"
-    return cells.allowed(
-        min(said, key=lambda one: min(left / limit if limit else 0.0 for limit, left, _ in one.allowed.values()))
-    )
-
-
 def _deployments(given: Providers) -> Html:
-    rows = [_row(given, one) for one in given.policy.deployments[:MOST]]
-    head = ("deployment", "provider · model", "state", ">now", ">sends", ">errors", ">first token p50", ">p95", ">p99",
-            ">total p50", ">p95", ">p99", ">tokens/s", "price a million, in / out", "failures", "left of our quota")  # fmt: skip
+    rows: list[tuple[Child, ...]] = []
+    for one in given.policy.deployments[:MOST]:
+        standing, away = given.standings.get(one.name, (None, 0))
+        told, state = cells.state_of(standing)
+        if away and given.workers > 1:
+            told += f" ({away} of {given.workers} workers)"
+        rows.append((
+            _name(given, one),
+            clean(f"{one.provider} · {one.wire.model}"),
+            el("span", told, class_=state),
+            cells.rate(given.rates.get(one.name, 0.0)),
+            "-" if standing is None else cells.percent(standing.success),
+            failure(standing),
+            cells.allowed(standing),
+            price_of(one),
+        ))  # fmt: skip
+    head = ("deployment", "provider · model", "state", ">now", ">ok, 30 s", "failures", "left of our quota",
+            "a million tokens, in / out")  # fmt: skip
     return table(head, rows, "The config has no deployments.", "Deployments")
 
 
-def _row(given: Providers, one: Deployment) -> tuple[Child, ...]:
-    standing, away = given.standings.get(one.name, (None, 0))
-    told, state = cells.state_of(standing)
-    if away and given.workers > 1:
-        told += f" ({away} of {given.workers} workers)"
-    seen = (given.figures or {}).get(one.name)
-    return (
-        el("a", clean(one.name), href=to("/providers", deployment=one.name, since=given.window)),
-        clean(f"{one.provider} · {one.wire.model}"),
-        el("span", told, class_=state),
-        cells.rate(given.rates.get(one.name, 0.0)),
-        count(seen["attempts"]) if seen is not None else "-",
-        cells.errors(seen["attempt_error_rate"]) if seen is not None else "-",
-        *[milliseconds(seen[name]) if seen is not None else "-" for name in TIMES],
-        cells.figure(seen["tokens_per_s"], "tokens_per_s") if seen is not None else "-",
-        price_of(one),
-        failure(standing),
-        cells.allowed(standing),
-    )
+def _sends(given: Providers) -> Html:
+    rows: list[tuple[Child, ...]] = []
+    for one in given.policy.deployments[:MOST]:
+        seen = (given.figures or {}).get(one.name)
+        if seen is not None:
+            times = [milliseconds(seen[name]) for name in TIMES]
+            speed = cells.figure(seen["tokens_per_s"], "tokens_per_s")
+            wrong = cells.errors(seen["attempt_error_rate"])
+            rows.append((_name(given, one), count(seen["attempts"]), wrong, *times, speed))
+    head = ("deployment", ">sends", ">errors", ">first token p50", ">p95", ">p99", ">total p50", ">p95", ">p99",
+            ">tokens/s")  # fmt: skip
+    return table(head, rows, f"Nothing was sent in the {cells.WINDOWS[given.window]}.", "Sends")
+
+
+def _name(given: Providers, one: Deployment) -> Html:
+    return el("a", clean(one.name), href=to("/providers", deployment=one.name, since=given.window))
 
 
 def price_of(one: Deployment) -> Child:
@@ -119,9 +129,9 @@ def price_of(one: Deployment) -> Child:
     if one.price is None:
         return el("span", "unpriced", class_="warn")
     rates = one.price.rates
-    more = " and more" if one.price.tiers or one.price.windows or one.price.variants else ""
+    more = one.price.tiers or one.price.windows or one.price.variants
     told = f"${usd(rates.input, 4)} / ${usd(rates.output, 4)}"
-    return join(told, el("span", f"{more} ({clean(one.price.source)})", class_="quiet"))
+    return el("span", told, el("span", " and more", class_="quiet") if more else None, title=clean(one.price.source))
 
 
 def failure(one: Standing | None) -> str:

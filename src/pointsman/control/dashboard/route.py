@@ -23,11 +23,12 @@ ENDS = ("requests",)
 
 
 class Of(msgspec.Struct, frozen=True):
-    """Hold what the ledger says of one route: all of it, by deployment, by rung and outcome, by arm, by hour."""
+    """Hold what the ledger says of one route: all of it, by deployment, outcome, rung, arm and hour."""
 
     all: dict[str, Any]
     deployments: dict[str, dict[str, Any]]
-    ends: list[dict[str, Any]]
+    outcomes: list[dict[str, Any]]
+    rungs: list[dict[str, Any]]
     arms: dict[str, dict[str, Any]]
     hours: list[Sum]
     today: Sum | None
@@ -97,8 +98,12 @@ def _limits(view: View, found: list[Check]) -> list[Child]:
     bounds = view.route.bounds
     if bounds is not None and bounds.quality_min is not None:
         known = {one.name: one.quality for one in view.policy.deployments}
-        good = [name for name in view.route.candidates if (known.get(name) or {}).get("default", 0.0) >= bounds.quality_min]
-        rows.append(("quality", f"{len(good)} of {len(view.route.candidates)} candidates", f"{bounds.quality_min:g}", ""))
+        good = [
+            name for name in view.route.candidates if (known.get(name) or {}).get("default", 0.0) >= bounds.quality_min
+        ]
+        rows.append(
+            ("quality", f"{len(good)} of {len(view.route.candidates)} candidates", f"{bounds.quality_min:g}", "")
+        )
     made = table(("demand", ">now", ">bound", "of the bound"), rows, "This route demands nothing.", "Limits")
     if bounds is None or not bounds.relax:
         return [made]
@@ -180,9 +185,7 @@ def _arms(view: View) -> Html:
 
 
 def _ladder(view: View) -> Html:
-    counts: dict[str, int] = {}
-    for row in view.of.ends if view.of is not None else ():
-        counts[row["degraded"]] = counts.get(row["degraded"], 0) + row["requests"]
+    counts = {row["degraded"]: row["requests"] for row in view.of.rungs} if view.of is not None else {}
     whole = sum(counts.values())
     rows: list[tuple[Child, ...]] = [
         (
@@ -207,9 +210,7 @@ def _does(rung: Rung) -> str:
 
 
 def _outcomes(view: View) -> Html:
-    counts: dict[str, int] = {}
-    for row in view.of.ends if view.of is not None else ():
-        counts[row["outcome"]] = counts.get(row["outcome"], 0) + row["requests"]
+    counts = {row["outcome"]: row["requests"] for row in view.of.outcomes} if view.of is not None else {}
     whole = sum(counts.values())
     rows: list[tuple[Child, ...]] = []
     for name, number in sorted(counts.items(), key=lambda pair: -pair[1]):

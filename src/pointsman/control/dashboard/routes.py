@@ -73,17 +73,15 @@ def checks(route: Route, figures: Figures | None, today: Sum | None) -> list[Che
         made.append(Check("cost of a request", told, money(bounds.nano_per_request), part))
     if bounds.nano_per_day is not None:
         nano = spent(today)
-        made.append(Check("money of the day (UTC)", money(nano), money(bounds.nano_per_day), nano / bounds.nano_per_day))
+        made.append(
+            Check("money of the day (UTC)", money(nano), money(bounds.nano_per_day), nano / bounds.nano_per_day)
+        )
     return made
 
 
 def written(policy: Policy, used: Mapping[str, object]) -> list[Route]:
     """Return the routes that the operator wrote, and others that are used."""
-    return [
-        route
-        for name, route in policy.routes.items()
-        if not route.hidden and (not route.implicit or name in used)
-    ]
+    return [route for name, route in policy.routes.items() if not route.hidden and (not route.implicit or name in used)]
 
 
 def routes_page(shell: Shell, routes: Routes) -> str:

@@ -2,82 +2,55 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
-
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from pointsman.control.callers import CallersApi
-from pointsman.control.dashboard import config, frame, limits, live, requests, story, usage
-from pointsman.control.dashboard.keys_site import KeysSite
+from pointsman.control import questions
+from pointsman.control.dashboard import config, explore, frame, limits, live, requests, story, usage
+from pointsman.control.dashboard.asked import Sources, form, given, now_ms, page, since, trouble
 from pointsman.control.dashboard.live import Live
+from pointsman.control.dashboard.usage import Wish
 from pointsman.control.door import Keys, address_of, port_of
-from pointsman.control.endpoints import Endpoint, Form, Who
-from pointsman.control.explanation import Explanation
-from pointsman.control.figures import clean
+from pointsman.control.endpoints import Endpoint, Form
 from pointsman.control.measures import gather, readings, standings
-from pointsman.control.period import since_ms
-from pointsman.control.pump import Counts
 from pointsman.control.rates import Rates
 from pointsman.control.replies import CODES, Refusal
+from pointsman.control.reports import TAGGED
 from pointsman.control.sessions import Sessions, cookie_of, set_cookie
-from pointsman.core.policy import Policy
-from pointsman.stores.browsing import FIELDS
-from pointsman.stores.choose import Stores
-from pointsman.stores.ledger import LedgerError, LedgerMissing, Reader
+from pointsman.stores.browsing import FIELDS, TIMES, Sum
+from pointsman.stores.ledger import LedgerError, Reader
+from pointsman.stores.report import END_MS, TAG, Report, ReportError
 from pointsman.stores.versions import Versions, outcome
 
 MOST_VERSIONS = 200  # listed, the newest
-MOST_CHARACTERS = 200  # of what somebody looks for
 KEEP = "public, max-age=31536000, immutable"  # assets, whose path changes with them
-
-
-class Sources(msgspec.Struct, frozen=True):
-    """Hold where pages have from what they show. `reader` opens the ledger for who asks; `reload` gives the outcome of a look
-    at the config file, None when there was none in time; `explain` finds the request that a path names."""
-
-    data: Path
-    stores: Stores
-    counts: Counts
-    policy: Callable[[], Policy]
-    reader: Callable[[Who], Reader]
-    explain: Callable[[Request], Explanation]
-    reload: Callable[[Who], Awaitable[dict[str, Any] | None]]
 
 
 class Site:
     """Answer for the pages."""
 
-    def __init__(self, sources: Sources, keys: Keys, sessions: Sessions, rates: Rates, api: CallersApi) -> None:
+    def __init__(self, sources: Sources, keys: Keys, sessions: Sessions, rates: Rates) -> None:
         self._from, self._keys, self._sessions, self._rates = sources, keys, sessions, rates
-        self._keys_site = KeysSite(sources.stores, api)
 
     def endpoints(self) -> list[Endpoint]:
         """Return the rows of the table."""
-        keys = self._keys_site
         return [
-            _page("/login", "Ask for a credential.", self.login, access="open"),
-            _form("/login", "Begin a session.", self.log_in, access="open"),
-            _form("/logout", "End the session.", self.log_out, access="viewer", bound=True),
-            _page("/assets/{name}", "Style, script and icon of the pages.", self.asset, access="open"),
-            _page("/", "What flows now.", self.live),
-            _page("/live", "The part of it that changes.", self.live_part),
-            _page("/requests", "The list of requests.", self.requests, bound=True),
-            _page("/requests/{id}", "The story of one request.", self.story, bound=True),
-            _page("/usage", "Usage and cost by two things.", self.usage, bound=True),
-            _page("/usage.csv", "The same as CSV.", self.usage_csv, bound=True),
-            _page("/limits", "How quotas and budgets stand.", self.limits),
-            _page("/config", "Versions of the config, and what differs.", self.config),
-            _form("/config/reload", "Have the config file read again.", self.reload),
-            _page("/keys", "The keys of the key store.", keys.page, bound=True),
-            _form("/keys", "Make a key.", keys.make, bound=True),
-            _form("/keys/{id}/rotate", "Give a key another text.", keys.rotate, bound=True),
-            _form("/keys/{id}/revoke", "End a key for good.", keys.revoke, bound=True),
+            page("/login", "Ask for a credential.", self.login, access="open"),
+            form("/login", "Begin a session.", self.log_in, access="open"),
+            form("/logout", "End the session.", self.log_out, access="viewer", bound=True),
+            page("/assets/{name}", "Style, script and icon of the pages.", self.asset, access="open"),
+            page("/", "What flows now.", self.live),
+            page("/live", "The part of it that changes.", self.live_part),
+            page("/requests", "The list of requests.", self.requests, bound=True),
+            page("/requests/{id}", "The story of one request.", self.story, bound=True),
+            page("/usage", "Usage and cost by two things.", self.usage, bound=True),
+            page("/usage.csv", "The same as CSV.", self.usage_csv, bound=True),
+            page("/usage.json", "The same as JSON.", self.usage_json, bound=True),
+            page("/limits", "How quotas and budgets stand.", self.limits),
+            page("/config", "Versions of the config, and what differs.", self.config),
+            form("/config/reload", "Have the config file read again.", self.reload),
         ]
 
     # --- who
@@ -146,16 +119,16 @@ class Site:
     # --- the ledger
     def requests(self, request: Request) -> Response:
         """Return the list. What the ledger cannot answer is said on the page, beside what was looked for."""
-        given = _given(request)
-        before = given.get("before", "")
+        asked = given(request)
+        before = asked.get("before", "")
         wish = requests.Wish(
-            q=given.get("q", "").strip(),
-            since=given.get("since", ""),
-            outcome=given.get("outcome", ""),
-            where={name: given[name].strip() for name in requests.FILTERS if given.get(name, "").strip()},
+            q=asked.get("q", "").strip(),
+            since=asked.get("since", ""),
+            outcome=asked.get("outcome", ""),
+            where={name: asked[name].strip() for name in requests.FILTERS if asked.get(name, "").strip()},
             before=int(before) if before.isdecimal() and len(before) < 19 else 0,
         )
-        start_ms = _since(wish.since) if wish.since else 0
+        start_ms = since(wish.since) if wish.since else 0
         shell = frame.shell_of(request)
         try:
             with self._reader(request) as reader:
@@ -165,7 +138,7 @@ class Site:
                         return RedirectResponse(f"/requests/{ids[0]}", 303)
                 found = reader.search(wish.search(start_ms))
         except LedgerError as error:
-            return HTMLResponse(requests.requests_page(shell, wish, None, _trouble(error)), 503)
+            return HTMLResponse(requests.requests_page(shell, wish, None, trouble(error)), 503)
         return HTMLResponse(requests.requests_page(shell, wish, found))
 
     def story(self, request: Request) -> Response:
@@ -175,30 +148,45 @@ class Site:
 
     def usage(self, request: Request) -> Response:
         """Return the sums, and the same over time."""
-        wish, now_ms = _usage_wish(_given(request)), time.time_ns() // 1_000_000
-        start_ms, shell = _since(wish.since), frame.shell_of(request)
+        wish, shell = _usage_wish(given(request)), frame.shell_of(request)
         try:
             with self._reader(request) as reader:
-                rows, total = reader.sums(wish.sums(start_ms, now_ms))
-                line, _ = reader.sums(wish.line(start_ms, now_ms))
+                return HTMLResponse(usage.usage_page(shell, wish, _used(reader, wish)))
         except LedgerError as error:
-            return HTMLResponse(usage.usage_page(shell, wish, None, _trouble(error)), 503)
-        return HTMLResponse(usage.usage_page(shell, wish, (rows, total, line)))
+            return HTMLResponse(usage.usage_page(shell, wish, None, trouble(error)), 503)
+        except ReportError as error:
+            return HTMLResponse(usage.usage_page(shell, wish, None, f"{error}."), 400)
 
     def usage_csv(self, request: Request) -> Response:
-        wish, now_ms = _usage_wish(_given(request)), time.time_ns() // 1_000_000
-        with self._reader(request) as reader:
-            rows, _ = reader.sums(wish.sums(_since(wish.since), now_ms, usage.MOST_CSV))
-        given = {"content-disposition": 'attachment; filename="usage.csv"'}
-        return Response(usage.csv_of(wish, rows), media_type="text/csv", headers=given)
+        wish = _usage_wish(given(request))
+        found = self._listed(request, wish)
+        text = usage.csv_of(wish, found) if isinstance(found, list) else questions.csv_of(found)
+        return _file(text.encode(), "csv", "text/csv")
+
+    def usage_json(self, request: Request) -> Response:
+        wish = _usage_wish(given(request))
+        found = self._listed(request, wish)
+        made = usage.plain(wish, found) if isinstance(found, list) else questions.plain(found)
+        return _file(msgspec.json.encode(made), "json", "application/json")
+
+    def _listed(self, request: Request, wish: Wish) -> list[Sum] | Report:
+        """Return the groups for a file."""
+        start_ms, until_ms = _span(wish)
+        try:
+            with self._reader(request) as reader:
+                if wish.is_sum:
+                    return reader.sums(wish.sums(start_ms, now_ms(), usage.MOST_CSV))[0]
+                return reader.report(wish.question(start_ms, until_ms, usage.MOST_CSV))
+        except ReportError as error:
+            raise Refusal("invalid_request", str(error), error.what) from None
 
     def _reader(self, request: Request) -> Reader:
         return self._from.reader(request.scope["state"]["who"])
 
     # --- the config
     def config(self, request: Request) -> Response:
-        given = _given(request)
-        return HTMLResponse(self._config(request, given.get("a", ""), given.get("b", "")))
+        asked = given(request)
+        return HTMLResponse(self._config(request, asked.get("a", ""), asked.get("b", "")))
 
     async def reload(self, request: Request, form: Form) -> Response:
         """Have the config file read again, and show what came of it."""
@@ -229,30 +217,40 @@ class Site:
         return config.config_page(frame.shell_of(request), made)
 
 
-def _page(path: str, what: str, handler: Callable[..., Any], **more: Any) -> Endpoint:
-    given = {"access": "viewer", **more}
-    return Endpoint(method="GET", path=path, what=what, handler=handler, raw=True, page=True, **given)
-
-
-def _form(path: str, what: str, handler: Callable[..., Any], **more: Any) -> Endpoint:
-    given = {"access": "admin", **more}
-    return Endpoint(method="POST", path=path, what=what, handler=handler, raw=True, form=True, **given)
-
-
-def _given(request: Request) -> dict[str, str]:
-    return {name: clean(value[:MOST_CHARACTERS]) for name, value in request.query_params.items()}
-
-
-def _usage_wish(given: dict[str, str]) -> usage.Wish:
+def _usage_wish(found: dict[str, str]) -> usage.Wish:
+    tag = found.get("tag", "").strip()
+    names = (f"{TAG}{tag}" if tag else found.get("by", "route"), found.get("then", ""))
     by = tuple(
-        dict.fromkeys(name for name in (given.get("by", "route"), given.get("then", "")) if name in usage.CHOICES)
+        dict.fromkeys(name for name in names if name in (*usage.CHOICES, *explore.MORE) or TAGGED.fullmatch(name))
     )
-    where = {name: given[name] for name in FIELDS if given.get(name)}
-    return usage.Wish(by or ("route",), given.get("since") or "7d", where)
+    if {*TIMES} <= {*by}:
+        by = ("hour",)
+    dimensions = (*FIELDS, *explore.MORE)
+    where = {name: value for name, value in found.items() if value and (name in dimensions or TAGGED.fullmatch(name))}
+    show = found.get("show", "")
+    show = show if show in explore.SHOWN else "cost"
+    since_text = found.get("since") or ("7d" if show == "cost" else "24h")
+    return usage.Wish(by or ("route",), since_text, where, found.get("until", ""), show)
 
 
-def _since(text: str) -> int:
-    return since_ms(text, time.time_ns() // 1_000_000)
+def _span(wish: usage.Wish) -> tuple[int, int]:
+    """Return when what is looked for begins and ends, in Unix milliseconds; END_MS: now."""
+    return since(wish.since), since(wish.until) if wish.until else END_MS
+
+
+def _used(reader: Reader, wish: usage.Wish) -> usage.Found | usage.Told:
+    """Return the groups, and the same over time."""
+    start_ms, until_ms = _span(wish)
+    if wish.is_sum:
+        rows, total = reader.sums(wish.sums(start_ms, now_ms()))
+        line, _ = reader.sums(wish.line(start_ms, now_ms()))
+        return rows, total, line
+    drawn = wish.question_line(start_ms, until_ms, now_ms())
+    return reader.report(wish.question(start_ms, until_ms)), reader.report(drawn)
+
+
+def _file(data: bytes, form: str, media: str) -> Response:
+    return Response(data, media_type=media, headers={"content-disposition": f'attachment; filename="usage.{form}"'})
 
 
 def _by_https(request: Request) -> bool:
@@ -264,9 +262,3 @@ def _local(path: str) -> str:
     """Return a path of ours to go to; anything else leads to the start."""
     plain = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() and "\\" not in path
     return path if plain else "/"
-
-
-def _trouble(error: LedgerError) -> str:
-    if isinstance(error, LedgerMissing):
-        return "The ledger is not there yet."
-    return f"{error}. Try a shorter time, or less to look for."

@@ -53,6 +53,21 @@ async function update(live) {
   note.hidden = !said;
 }
 
+async function fetchLater(part) { // what takes longer than a page should
+  const said = document.createElement("p");
+  said.className = "empty";
+  said.textContent = "Being reckoned …";
+  part.replaceChildren(said);
+  try {
+    const answer = await fetch(part.dataset.later, { headers: { accept: "text/html" }, redirect: "manual" });
+    if (!answer.ok) { said.textContent = "Not there: the router did not answer. Load this page again."; return; }
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    showTimes(fresh);
+    part.replaceChildren(...fresh.body.childNodes);
+    part.setAttribute("data-there", "");
+  } catch { said.textContent = "Not there: the router cannot be reached. Load this page again."; }
+}
+
 function keepLive() {
   const live = document.getElementById("live");
   if (!live) return;
@@ -96,6 +111,7 @@ document.addEventListener("DOMContentLoaded", () => {
   document.getElementById("theme").addEventListener("click", nextTheme);
   document.addEventListener("keydown", onKey);
   for (const one of document.querySelectorAll("select[data-submit]")) one.addEventListener("change", () => one.form.submit());
+  document.querySelectorAll("[data-later]").forEach(fetchLater);
   keepLive();
   root.setAttribute("data-ready", "");
 });

@@ -1,0 +1,200 @@
+"""Reckonings: what past requests would have cost at other prices, kept beside the ledger's rows, which are never changed.
+
+A reckoning is made once; the tables refuse changes and deletions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from pointsman.core.usage import Usage
+from pointsman.stores.sql import Db, Values
+
+MOST_LISTED = 1_000
+MOST_SUMS = 100_000
+PAGE = 2_000  # requests read at a time
+Ask = Callable[[str, Values], list[Any]]
+
+MIGRATION = """
+CREATE TABLE reckonings (
+    id TEXT PRIMARY KEY,
+    made_ms INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    since_ms INTEGER NOT NULL,
+    until_ms INTEGER NOT NULL,
+    upto_seq INTEGER NOT NULL,        -- the last request that was looked at
+    origin TEXT NOT NULL,             -- where the prices were from
+    sha256 TEXT NOT NULL,             -- of the prices that were met
+    attempts INTEGER NOT NULL,
+    booked_nano INTEGER NOT NULL,
+    booked_unpriced INTEGER NOT NULL,
+    reckoned_nano INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE reckoning_sums (
+    id TEXT NOT NULL,
+    day TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    deployment TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    booked_nano INTEGER NOT NULL,
+    booked_unpriced INTEGER NOT NULL,
+    reckoned_nano INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL,
+    newly_priced INTEGER NOT NULL,
+    newly_priced_nano INTEGER NOT NULL,
+    assumed INTEGER NOT NULL,
+    carried INTEGER NOT NULL,
+    PRIMARY KEY (id, day, provider, model, deployment)
+) WITHOUT ROWID;
+CREATE TRIGGER reckonings_are_not_changed BEFORE UPDATE ON reckonings BEGIN SELECT RAISE(ABORT, 'what was reckoned is not changed'); END;
+CREATE TRIGGER reckonings_are_not_deleted BEFORE DELETE ON reckonings BEGIN SELECT RAISE(ABORT, 'what was reckoned is not deleted'); END;
+CREATE TRIGGER reckoning_sums_are_not_changed BEFORE UPDATE ON reckoning_sums BEGIN SELECT RAISE(ABORT, 'what was reckoned is not changed'); END;
+CREATE TRIGGER reckoning_sums_are_not_deleted BEFORE DELETE ON reckoning_sums BEGIN SELECT RAISE(ABORT, 'what was reckoned is not deleted'); END;
+"""  # noqa: E501  a statement with a semicolon inside has to stand on one line
+
+
+class Sums(msgspec.Struct, kw_only=True):
+    """Hold the sums of some attempts. `booked_*` is what the ledger says; `reckoned_nano` what they cost at the other prices,
+    `unpriced` how many have none there either; `newly_priced` those that the ledger has no price of and this has, and their
+    cost; `assumed` those whose service tier is not known, reckoned as standard; `carried` those whose booked charge was taken
+    over, because nothing of them was counted."""
+
+    attempts: int = 0
+    booked_nano: int = 0
+    booked_unpriced: int = 0
+    reckoned_nano: int = 0
+    unpriced: int = 0
+    newly_priced: int = 0
+    newly_priced_nano: int = 0
+    assumed: int = 0
+    carried: int = 0
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the sums of one UTC day, provider, model and deployment."""
+
+    day: str
+    provider: str
+    model: str
+    deployment: str
+    sums: Sums
+
+
+class Reckoning(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what a reckoning is of, and its totals."""
+
+    id: str
+    made_ms: int
+    actor: str
+    since_ms: int
+    until_ms: int
+    upto_seq: int
+    origin: str
+    sha256: str
+    attempts: int
+    booked_nano: int
+    booked_unpriced: int
+    reckoned_nano: int
+    unpriced: int
+
+    @property
+    def difference_nano(self) -> int:
+        return self.reckoned_nano - self.booked_nano
+
+
+class Sent(msgspec.Struct, frozen=True, gc=False):
+    """Hold one attempt as the ledger has it; `n` is 0 for a request without one. `charge_nano` None: unpriced."""
+
+    seq: int
+    at_ms: int
+    day: str
+    recovered: bool
+    n: int
+    provider: str
+    model: str
+    deployment: str
+    usage: Usage
+    charge_nano: int | None
+    price_version: str
+
+
+_HEAD, _SUMS = Reckoning.__struct_fields__, Sums.__struct_fields__
+_ADD = f"INSERT INTO reckonings ({', '.join(_HEAD)}) VALUES ({', '.join('?' * len(_HEAD))})"  # noqa: S608  our own table
+_PLACE = ("id", "day", "provider", "model", "deployment")
+_ADD_SUMS = f"""INSERT INTO reckoning_sums ({", ".join((*_PLACE, *_SUMS))})
+VALUES ({", ".join("?" * (len(_PLACE) + len(_SUMS)))})"""  # noqa: S608
+_LISTED = f"SELECT {', '.join(_HEAD)} FROM reckonings ORDER BY made_ms DESC, id LIMIT :most"  # noqa: S608
+_FIND = f"SELECT {', '.join(_HEAD)} FROM reckonings WHERE id >= :text AND id < :end ORDER BY id LIMIT 2"  # noqa: S608
+_LINES = f"""SELECT {", ".join((*_PLACE[1:], *_SUMS))} FROM reckoning_sums WHERE id = :id
+ORDER BY day, provider, model, deployment LIMIT :most"""  # noqa: S608
+_TOKENS = Usage.__struct_fields__[:-1]
+_SENT = f"""SELECT r.seq, r.at_ms, r.day, r.recovered, COALESCE(a.n, 0), COALESCE(a.provider, r.provider),
+    COALESCE(a.model, r.model), COALESCE(a.deployment, r.deployment), {", ".join(f"COALESCE(a.{one}, 0)" for one in _TOKENS)},
+    COALESCE(a.usage_source, 'unknown'), CASE WHEN a.n IS NULL THEN r.charge_nano ELSE a.charge_nano END,
+    COALESCE(a.price_version, r.price_version)
+FROM (
+    SELECT * FROM requests WHERE seq > :after AND seq <= :upto AND at_ms >= :since AND at_ms < :until ORDER BY seq LIMIT :most
+) r LEFT JOIN attempts a ON a.request_id = r.id ORDER BY r.seq, 5"""  # noqa: S608
+
+
+def sent(ask: Ask, since_ms: int, until_ms: int, upto_seq: int) -> Iterator[Sent]:
+    """Yield the attempts of the requests of a time, in the order of booking, a page at a time; a request without one is
+    yielded itself. Raise LedgerError."""
+    after = 0
+    while True:
+        values = {"after": after, "upto": upto_seq, "since": since_ms, "until": until_ms, "most": PAGE}
+        rows = ask(_SENT, values)
+        if not rows:
+            return
+        for row in map(tuple, rows):
+            seq, at_ms, day, recovered, n, provider, model, deployment, *counted = row
+            *usage, charge_nano, price_version = counted
+            place = (provider, model, deployment)
+            yield Sent(seq, at_ms, day, bool(recovered), n, *place, Usage(*usage), charge_nano, price_version)
+        after = rows[-1][0]
+
+
+def keep(db: Db, made: Reckoning, lines: Iterable[Line]) -> None:
+    """Store a reckoning, inside a transaction."""
+    db.execute(_ADD, msgspec.structs.astuple(made))
+    rows = [
+        (made.id, one.day, one.provider, one.model, one.deployment, *msgspec.structs.astuple(one.sums)) for one in lines
+    ]
+    if rows:
+        db.executemany(_ADD_SUMS, rows)
+
+
+def reckonings(ask: Ask) -> list[Reckoning]:
+    """Return all, the newest first, MOST_LISTED at most."""
+    return [Reckoning(**dict(zip(_HEAD, tuple(row), strict=True))) for row in ask(_LISTED, {"most": MOST_LISTED})]
+
+
+def reckoning(ask: Ask, text: str) -> Reckoning | None:
+    """Return the one whose id a text is, or alone begins."""
+    found = ask(_FIND, {"text": text, "end": text + "\uffff"}) if text else []
+    if not found or (len(found) > 1 and found[0][0] != text):
+        return None
+    return Reckoning(**dict(zip(_HEAD, tuple(found[0]), strict=True)))
+
+
+def reckoned(ask: Ask, id: str) -> list[Line]:
+    """Return the sums of a reckoning by day, provider, model and deployment. For bills that take over what the ledger has
+    no price of: `newly_priced` attempts and `newly_priced_nano`."""
+    found = []
+    for row in map(tuple, ask(_LINES, {"id": id, "most": MOST_SUMS})):
+        day, provider, model, deployment, *figures = row
+        found.append(
+            Line(
+                day=day,
+                provider=provider,
+                model=model,
+                deployment=deployment,
+                sums=Sums(**dict(zip(_SUMS, figures, strict=True))),
+            )
+        )
+    return found
