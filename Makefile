@@ -21,6 +21,7 @@ nightly: .venv/.dev
 	HYPOTHESIS_PROFILE=nightly .venv/bin/pytest --timeout 1200 tests/core
 	SEEDS=10000 .venv/bin/pytest -s tests/simulation/test_simulation.py
 	KILLS=20 .venv/bin/pytest -s --timeout 1200 tests/replicas
+	.venv/bin/pytest tests/demo
 	BILL_REQUESTS=10000 KILL_ROUNDS=500 STOP_ROUNDS=60 OUTAGE_S=45 FROZEN_S=10 LONG=1 .venv/bin/pytest -s -rs tests/campaigns
 
 fmt: .venv/.dev

@@ -14,7 +14,7 @@ import pytest
 from campaign_world import CONTROL, WORKER, Campaign, kill, mock_values
 from serving import until
 
-FROZEN_S = float(os.environ.get("FROZEN_S", "3"))
+FROZEN_S = float(os.environ.get("FROZEN_S", "2"))
 LOCKED_S = FROZEN_S + 4.0  # longer than the ledger's writer waits for a lock (`stores/sqlite.py:BUSY_S`)
 QUICK = {"ttft_ms": {"p50": 20, "p95": 40}, "tokens_per_s": 200, "output_tokens": {"p50": 10, "p95": 14}}
 CLIENTS = 20

@@ -16,7 +16,7 @@ import pytest
 from campaign_world import CONTROL, WORKER, Campaign, kill, mock_values
 from serving import until
 
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "6"))
 SEED = int(os.environ.get("SEED", "1"))
 LEAST_UNDER_WAY = 100
 # One in twenty requests meets a failure of its provider as well, so that rows have several attempts.

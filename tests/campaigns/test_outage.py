@@ -21,7 +21,7 @@ from openai import APIError, AsyncOpenAI
 
 from pointsman.gateway.quota import BURST
 
-OUTAGE_S = float(os.environ.get("OUTAGE_S", "6"))
+OUTAGE_S = float(os.environ.get("OUTAGE_S", "5"))
 CALM_S = 3.0
 RECOVERY_S = 10.0  # goodput is whole so long after the repair, at the latest
 AFTER_S = 8.0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from campaign_world import Campaign
 
-ROUNDS = int(os.environ.get("STOP_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("STOP_ROUNDS", "2"))
 SEED = int(os.environ.get("SEED", "1"))
 
 

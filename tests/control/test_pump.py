@@ -193,7 +193,7 @@ def test_f81_a_journal_cut_at_any_byte_gives_one_row_per_admission(tmp_path: Pat
     journal.close()
     [[path]] = segments(source / "journal").values()
     whole = path.read_bytes()
-    for cut in range(0, len(whole), 3):
+    for cut in range(0, len(whole), 7):
         data = tmp_path / "cut"
         (data / "journal").mkdir(parents=True)
         (data / "journal" / path.name).write_bytes(whole[:cut])

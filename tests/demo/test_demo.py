@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PRICES = {"small": (Decimal("0.25"), Decimal("1")), "large": (Decimal("5"), Decimal("20"))}
 
 
-@pytest.mark.serial
+@pytest.mark.nightly  # .ci/run runs `make demo` itself
 def test_the_demo_ends_well_and_says_so(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "pointsman.lab.demo", "--folder", str(tmp_path / "demo")],

@@ -16,7 +16,7 @@ from sim_batch import BATCH, new_problems, run_batch
 from sim_run import of_line, play, run, shrink, told
 from sim_scenario import FAULTS, Scenario
 
-SEEDS = int(os.environ.get("SEEDS", "200"))
+SEEDS = int(os.environ.get("SEEDS", "120"))
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "0"))
 ENOUGH_FOR_ALL = 2000  # seeds that meet every fault
 PROCESSES = 2
