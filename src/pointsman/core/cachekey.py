@@ -79,7 +79,8 @@ def key_of(caching: Caching, who: tuple[str, str, str, str], body: bytes, beta: 
     try:
         members = decoded(body)
         for name in VOLATILE:
-            members.pop(name, None)
+            if name in members:
+                del members[name]
         canonical = encoded(members)
     except (msgspec.MsgspecError, OverflowError, RecursionError, UnicodeError):
         return None

@@ -50,13 +50,14 @@ class Cells:
         when a later one does not."""
         now_us, wall_ms = int(self.clock.monotonic() * 1_000_000.0), self.clock.wall_ns() // 1_000_000
         words, holds, present = self.words, self.held, self.windows.present
+        slots, columns = self.slots, self.columns
         refusing, worst_us, low = -1, 0, False
         taken: list[Taken] = []
         for counter, amount, hard in asks:
             slot = counter.slot
             if slot < 0:
                 slot = self.place(counter)
-                words, holds = self.words, self.held
+                words, holds, slots = self.words, self.held, self.slots
             row, limit, rate_us = slot * WORDS, counter.limit, counter.rate_us
             if rate_us:
                 start = words[row + MARK]
@@ -81,7 +82,11 @@ class Cells:
                 if begun > mark or not mark <= wall_ms < until:
                     mark, until = self.windows.not_before(begun, counter.period, wall_ms)
                 used = words[row + USED] if begun == mark else 0
-                held = holds[slot] if self.columns == 1 else sum(holds[slot :: self.slots])
+                held = holds[slot]
+                if columns == 2:
+                    held += holds[slots + slot]
+                elif columns > 2:
+                    held = sum(holds[slot::slots])
                 left, wait_us = limit - used - held - amount, (until - wall_ms) * 1000
                 one = _new(Taken, (left, wait_us, mark, used, held))
                 if left >= 0 or not hard:
@@ -90,7 +95,7 @@ class Cells:
                             words[row + USED] = 0
                             words[row + MARK] = mark
                             words[row + FORGET] = until
-                        holds[self.column * self.slots + slot] += amount
+                        holds[self.column * slots + slot] += amount
                     wait_us = 0
             if left <= counter.near:
                 low = True
