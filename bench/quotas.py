@@ -34,7 +34,7 @@ def asks() -> list[Ask]:
 
 
 def ends(asked: list[Ask], verdict: Verdict) -> list[End]:
-    return [(one.counter, one.amount, one.amount // 2, t.start) for one, t in zip(asked, verdict.taken, strict=True)]
+    return [(one[0], one[1], one[1] // 2, t[2]) for one, t in zip(asked, verdict.taken, strict=True)]
 
 
 def at_once(store: Counters) -> float:

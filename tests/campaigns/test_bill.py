@@ -29,7 +29,7 @@ WIRES = {"a": "openai", "b": "anthropic", "g": "gemini"}
 # Nano-dollars a token: input, read from the provider's cache, output.
 PRICES = {"a": (1_000, 100, 10_000), "b": (3_000, 300, 15_000), "g": (150, 38, 600)}
 # What a provider reads from its cache it tells at the end, on OpenAI's wire: of an answer that is cut it is not known.
-CACHE = dict.fromkeys(("b", "g"), {"cache": {"min_tokens": 1024}})
+CACHE = {name: {"cache": {"min_tokens": 1024}} for name in ("b", "g")}
 SPEED = {"ttft_ms": {"p50": 4, "p95": 9}, "tokens_per_s": 120, "output_tokens": {"p50": 60, "p95": 160}}
 RULES: list[dict[str, Any]] = [
     {"match": {"provider": "a", "probability": 0.03}, "do": "status", "status": 500},
@@ -120,8 +120,7 @@ def nano(name: str, given: int, read: int, made: int) -> int:
 @pytest.mark.timeout(120 + REQUESTS // 20)
 def test_the_bill_is_the_providers_own_log_to_the_nano_dollar(tmp_path: Path) -> None:
     providers = [
-        {"name": name, "dialect": wire, "models": {"m": SPEED}} | CACHE.get(name, {})
-        for name, wire in WIRES.items()
+        {"name": name, "dialect": wire, "models": {"m": SPEED}} | CACHE.get(name, {}) for name, wire in WIRES.items()
     ]
     seen = Seen()
     served: dict[str, list[dict[str, Any]]] = defaultdict(list)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pointsman.core.quotas import Counter, Quota, Verdict, Windows
+from pointsman.core.quotas import Counter, Quota, Taken, Verdict, Windows
 from pointsman.stores.counters.base import Clock, Counters
 from pointsman.stores.counters.choose import Place, open_counters
 
@@ -61,12 +61,13 @@ async def take(store: Counters, *asked: tuple[Counter, int], hard: bool = True) 
             coming.set_result(verdict)
 
     verdict = store.reserve([(one, amount, hard and one.hard) for one, amount in asked], then)
-    return verdict if verdict is not None else await asyncio.wait_for(coming, 5)
+    verdict = verdict if verdict is not None else await asyncio.wait_for(coming, 5)
+    return verdict._replace(taken=[Taken._make(one) for one in verdict.taken])
 
 
 def settle(store: Counters, verdict: Verdict, asked: Sequence[tuple[Counter, int]], *actual: int) -> None:
     """Settle what `take` has reserved."""
-    ends = [(one, amount, used, t.start) for (one, amount), used, t in zip(asked, actual, verdict.taken, strict=True)]
+    ends = [(one, amount, used, t[2]) for (one, amount), used, t in zip(asked, actual, verdict.taken, strict=True)]
     store.settle(ends, local=verdict.local)
     store.flush()
 

@@ -162,7 +162,7 @@ def test_f84_a_server_frozen_in_the_midst_of_a_burst_overshoots_by_no_more_than_
     alone, together = sum(one["alone"] for one in said), sum(one["admitted"] - one["alone"] for one in said)
     assert 0 < alone <= limit and together <= limit
     assert alone + together <= limit + limit // 4  # they heard of what was left at nearly the same time
-    assert max(one["worst_ms"] for one in said) < 300
+    assert max(one["worst_ms"] for one in said) < 500
     assert max(one["slow"] for one in said) <= 12
     assert place.state("all usd/mo") == (alone + together, 0)
 

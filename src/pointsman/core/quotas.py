@@ -132,6 +132,9 @@ class Taken(NamedTuple):
     held: int = 0
 
 
+Standing = tuple[int, int, int, int, int]  # the same as a plain tuple, as it is made for every request
+
+
 class Verdict(NamedTuple):
     """Hold the answer of a store. `refusing` is the place of the ask that opens last, -1: all were reserved; `wait_us` until
     it would fit, NEVER_US: it is more than the whole limit. `local`: a replica decided alone, of its share. `low`: a counter
@@ -139,7 +142,7 @@ class Verdict(NamedTuple):
 
     refusing: int
     wait_us: int
-    taken: Sequence[Taken]
+    taken: Sequence[Standing]
     local: bool = False
     low: bool = True
 

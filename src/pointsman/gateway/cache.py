@@ -132,7 +132,7 @@ class Cache:
 
     def _find(self, part: Part) -> Answer | None:
         """Return the answer that may be given, in the form that is wanted."""
-        now_ms = self._clock.wall_ms()
+        now_ms = self._clock.wall_ns() // 1_000_000
         kept = self._kept(part, part.name, now_ms)
         if kept is None or not _fresh(kept, part, now_ms):
             return None

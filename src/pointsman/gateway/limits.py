@@ -23,6 +23,7 @@ from pointsman.core.quotas import (
     Counter,
     End,
     Quota,
+    Standing,
     Taken,
     Verdict,
     Weights,
@@ -228,15 +229,15 @@ class Quotas:
             events, key = self._metrics.quotas, f"{quota.name}\x1f{event}"
             events[key] = events.get(key, 0) + 1
 
-    def look(self, asks: Sequence[Ask], taken: Sequence[Taken]) -> None:
+    def look(self, asks: Sequence[Ask], taken: Sequence[Standing]) -> None:
         """Tell, once in each window, of quotas that run out, and count what goes beyond a soft one."""
         for (counter, _, _), one in zip(asks, taken, strict=True):
             if one[0] > counter.near:
                 continue
-            quota = counter.quota
-            if one.left < 0:
+            quota, left, start = counter.quota, one[0], one[2]
+            if left < 0:
                 self.note(quota, "over")
-            window = one.start // counter.rate_us if counter.rate_us else one.start
+            window = start // counter.rate_us if counter.rate_us else start
             if counter.warned == window:
                 continue
             counter.warned = window
@@ -246,7 +247,7 @@ class Quotas:
                 "quota": quota.name,
                 "subject": counter.subject,
                 "limit": limit_text(quota),
-                "left": amount_text(quota.measure, max(0, one.left)),
+                "left": amount_text(quota.measure, max(0, left)),
             }
             COMPLAINTS.alert(told)
 
@@ -303,7 +304,7 @@ class Quotas:
     # --- refusals
     def refused(self, asks: Sequence[Ask], verdict: Verdict) -> Refused:
         """Return the refusal of a request that one of its quotas has no room for."""
-        ask, one = asks[verdict.refusing], verdict.taken[verdict.refusing]
+        ask, one = asks[verdict.refusing], Taken._make(verdict.taken[verdict.refusing])
         counter, amount, _ = ask
         quota, wait_us = counter.quota, verdict.wait_us
         self.note(quota, "refused")
@@ -322,7 +323,7 @@ class Quotas:
             message += f"; there is room again at {opens.isoformat()}"
         headers = headers_of(
             asks,
-            [one._replace(left=one.left + amount) for (_, amount, _), one in zip(asks, verdict.taken, strict=True)],
+            [(one[0] + amount, *one[1:]) for (_, amount, _), one in zip(asks, verdict.taken, strict=True)],
         )
         wait_s = max(1, ceil(wait_us / 1_000_000))
         if measure == "usd":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pointsman.core.entry import AttemptRow
-from pointsman.core.quotas import Ask, Counter, End, Taken, Verdict, used
+from pointsman.core.quotas import Ask, Counter, End, Standing, Verdict, used
 
 if TYPE_CHECKING:
     from pointsman.gateway.limits import Quotas
@@ -52,7 +52,7 @@ class Reservation:
                 ends.append((counter, 0, amount, 0))
 
 
-def headers_of(asks: Sequence[Ask], taken: Sequence[Taken]) -> str:
+def headers_of(asks: Sequence[Ask], taken: Sequence[Standing]) -> str:
     """Return the header lines that tell what is left: of requests and of tokens, each by the quota that has the least left."""
     requests = tokens = ""
     requests_left = tokens_left = 0

@@ -15,7 +15,7 @@ from pointsman.core.quotas import (
     Ask,
     Counter,
     End,
-    Taken,
+    Standing,
     Verdict,
     Windows,
     rate_left,
@@ -52,7 +52,7 @@ class Cells:
         words, holds, present = self.words, self.held, self.windows.present
         slots, columns = self.slots, self.columns
         refusing, worst_us, low = -1, 0, False
-        taken: list[Taken] = []
+        taken: list[Standing] = []
         for counter, amount, hard in asks:
             slot = counter.slot
             if slot < 0:
@@ -70,7 +70,7 @@ class Cells:
                     left = -wait_us * limit // rate_us  # as rate_left says
                 else:
                     mark, ahead_us, wait_us, left = start, start - now_us, 1, -1
-                one = _new(Taken, (left, ahead_us, start, 0, 0))
+                one = (left, ahead_us, start, 0, 0)
                 if wait_us <= 0 or not hard:
                     if refusing < 0:
                         words[row + MARK] = mark
@@ -88,7 +88,7 @@ class Cells:
                 elif columns > 2:
                     held = sum(holds[slot::slots])
                 left, wait_us = limit - used - held - amount, (until - wall_ms) * 1000
-                one = _new(Taken, (left, wait_us, mark, used, held))
+                one = (left, wait_us, mark, used, held)
                 if left >= 0 or not hard:
                     if refusing < 0:
                         if begun != mark:
@@ -108,11 +108,11 @@ class Cells:
             taken.append(one)
         return _new(Verdict, (refusing, worst_us, taken, False, low))
 
-    def _take_back(self, asks: Sequence[Ask], taken: Sequence[Taken]) -> None:
+    def _take_back(self, asks: Sequence[Ask], taken: Sequence[Standing]) -> None:
         """Undo the first asks of a reservation, those that were written before one did not fit."""
         for (counter, amount, _), one in zip(asks, taken, strict=False):
             if counter.rate_us:
-                self.words[counter.slot * WORDS + MARK] = one.start
+                self.words[counter.slot * WORDS + MARK] = one[2]
             else:
                 self.held[self.column * self.slots + counter.slot] -= amount
 

@@ -188,12 +188,12 @@ class Leases:
             granted = verdict is not None and verdict.refusing < 0
             if self._tracks.get(track.counter.name) is not track or self._now_us() - began_us > self._life_us:
                 if verdict is not None and granted:  # too late to be of use
-                    self._lender.book([(track.counter, amount, 0, verdict.taken[0].start)])
+                    self._lender.book([(track.counter, amount, 0, verdict.taken[0][2])])
                 return
             if verdict is None or not granted:
                 track.until_us = 0
                 return
-            (one,) = verdict.taken
+            one = Taken._make(verdict.taken[0])
             track.heard(one, self._now_us())
             track.rest, track.start, track.until_us = amount, one.start, began_us + 2 * self._life_us
 

@@ -279,14 +279,14 @@ class SharedCounters:
             self._hold(asked.asks)
             if then is None:  # too late: nobody waits for it any more
                 ends = [
-                    (counter, amount, 0, one.start)
+                    (counter, amount, 0, one[2])
                     for (counter, amount, _), one in zip(asked.asks, verdict.taken, strict=True)
                 ]
                 self.book(ends)
         if then is not None:
             self._heal()
             if self._leases is not None and verdict.refusing < 0:
-                self._leases.note(asked.asks, verdict.taken)
+                self._leases.note(asked.asks, [Taken._make(one) for one in verdict.taken])
             then(verdict)
 
     def _asks_again(self, asked: _Asked, then: Then) -> bool:
