@@ -22,6 +22,7 @@ nightly: .venv/.dev
 	SEEDS=10000 .venv/bin/pytest -s tests/simulation/test_simulation.py
 	KILLS=20 .venv/bin/pytest -s --timeout 1200 tests/replicas
 	.venv/bin/pytest tests/demo
+	.venv/bin/pytest -s tests/browser/test_beside_traffic.py
 	BILL_REQUESTS=10000 KILL_ROUNDS=500 STOP_ROUNDS=60 OUTAGE_S=45 FROZEN_S=10 LONG=1 .venv/bin/pytest -s -rs tests/campaigns
 
 fmt: .venv/.dev

@@ -103,6 +103,7 @@ def at(times: list[float], share: float) -> float:
     return sorted(times)[-(-int(share * 1000) * len(times) // 1000) - 1]
 
 
+@pytest.mark.nightly
 def test_traffic_does_not_notice_who_looks_at_it(router: Serving) -> None:
     times_ms(router)  # connections, files
     alone: list[float] = []

@@ -128,7 +128,9 @@ async def test_f104_i32_after_an_outage_of_everything_goodput_is_back_within_ten
 @pytest.mark.serial
 @pytest.mark.timeout(200 + 3 * OUTAGE_S)
 @pytest.mark.parametrize("campaign", [{}, NO_BREAKER], ids=["as-shipped", "breakers-off"], indirect=True)
-@pytest.mark.parametrize("how", ["errors", pytest.param("refused", marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    "how", [pytest.param("errors", marks=pytest.mark.nightly), pytest.param("refused", marks=pytest.mark.nightly)]
+)
 async def test_f104_i09_an_outage_of_everything_is_not_amplified(campaign: Campaign, how: str) -> None:
     seconds = max(OUTAGE_S, 8.0)
     repaired(campaign, how, broken=True)

@@ -18,6 +18,7 @@ SEED = int(os.environ.get("SEED", "1"))
 
 
 @pytest.mark.serial
+@pytest.mark.nightly
 @pytest.mark.timeout(120 + 20 * ROUNDS)
 def test_f80_f95_stops_under_load_cut_nobody_and_lose_no_row(tmp_path: Path) -> None:
     rng = random.Random(SEED)

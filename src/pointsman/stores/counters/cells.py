@@ -65,8 +65,7 @@ class Cells:
                     start = now_us  # as rate_start says
                 if limit:
                     mark = start + amount * rate_us // limit
-                    ahead_us = mark - now_us
-                    wait_us = ahead_us - rate_us
+                    ahead_us, wait_us = mark - now_us, mark - now_us - rate_us
                     left = -wait_us * limit // rate_us  # as rate_left says
                 else:
                     mark, ahead_us, wait_us, left = start, start - now_us, 1, -1
@@ -97,8 +96,7 @@ class Cells:
                             words[row + FORGET] = until
                         holds[self.column * slots + slot] += amount
                     wait_us = 0
-            if left <= counter.near:
-                low = True
+            low = low or left <= counter.near
             if wait_us:
                 wait_us = NEVER_US if amount > limit else wait_us
                 if refusing < 0:
