@@ -15,7 +15,7 @@ from gateway_router import KEY, Router, until
 from pointsman.control.pump import Counts
 from pointsman.control.stored import StoredBodies
 from pointsman.stores import bodies as module
-from pointsman.stores.bodies import Bodies, Body
+from pointsman.stores.bodies import FOLDER, Bodies, Body
 from pointsman.stores.choose import stores_of
 
 StartRouter = Callable[..., Router]
@@ -66,6 +66,15 @@ def test_request_and_answer_are_stored_whole_and_redacted(storing: Router, strea
     assert said(body) == content and content
     assert (body.caller, body.route, body.outcome, body.left_out) == (("dev", "", "core", ""), "kept", "ok", "")
     assert body.until_ms <= body.at_ms + 3_600_000
+    assert b"pointsman_bodies_stored_total 1\n" in fetch(storing, "/metrics").body
+
+
+def test_what_cannot_be_stored_is_counted_and_answered_all_the_same(storing: Router) -> None:
+    (storing.data / FOLDER).write_text("in the way")
+    assert say(storing, "kept", "hello").status == 200
+    until(lambda: b"pointsman_bodies_lost_total 1\n" in fetch(storing, "/metrics").body)
+    assert "bodies cannot be stored" in storing.errors()
+    storing._errors.unlink()  # so that it is said here is right
 
 
 def test_s16_nothing_is_stored_of_who_does_not_want_it(storing: Router) -> None:

@@ -12,7 +12,7 @@ from gateway_lab import Lab, deployment, small_config
 from gateway_raw import Response, Wire, chat_body, post
 from gateway_router import Router, until
 
-from pointsman.control.pump import Pump
+from pointsman.control.pump import Counts, Pump
 from pointsman.control.replay import Policies
 from pointsman.gateway.footprints import FILE as KEY_FILE
 from pointsman.stores.ledger import UsageQuery
@@ -54,15 +54,21 @@ def say(router: Router, *texts: str, lines: tuple[str, ...] = (ME,), model: str 
 
 
 def booked(router: Router) -> Path:
+    pump(router)
+    return router.data / FILE
+
+
+def pump(router: Router) -> Counts:
+    """Book what the journal has, and return what the pump has counted."""
     path = router.data / FILE
     writer = SqliteWriter(path)
     policies = Policies(writer)
     policies.keep(router.policy)
-    pump = Pump(router.data / "journal", writer, policies)
-    while pump.step():
+    booking = Pump(router.data / "journal", writer, policies)
+    while booking.step():
         pass
     writer.close()
-    return path
+    return booking.counts
 
 
 def told(router: Router, answer: Response) -> list[str]:
@@ -82,6 +88,12 @@ def test_asking_the_same_again_is_told_of_the_answer_and_of_its_arm(seeing: Rout
     assert [(row.group, row.implicit, row.implicit_count, row.feedback_count) for row in rows] == [
         (("seen/a",), 0.2, 1, 0)
     ]
+
+
+def test_signals_are_counted(seeing: Router) -> None:
+    say(seeing, Q)
+    say(seeing, Q)
+    assert pump(seeing).signals == 1  # pointsman_signals_total
 
 
 def test_asking_anew_is_told_of_the_answer_before(seeing: Router) -> None:

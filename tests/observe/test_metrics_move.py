@@ -28,6 +28,9 @@ DOCUMENTED = dict(re.findall(r"^\| `((?:pointsman|gen_ai)_\w+)` \| (\w+)", PAGE,
 
 # Zero until something breaks that this world does not break: the tests that play it.
 PLAYED = {
+    "pointsman_bodies_dropped_total": "tests/observe/test_log_events.py",
+    "pointsman_bodies_lost_total": "tests/gateway/test_bodies.py",
+    "pointsman_bodies_stored_total": "tests/gateway/test_bodies.py",
     "pointsman_cache_errors_total": "tests/gateway/test_cache.py",
     "pointsman_callers_errors_total": "tests/cli/test_keys.py",
     "pointsman_callers_store_errors_total": "tests/cli/test_keys.py",
@@ -45,6 +48,7 @@ PLAYED = {
     "pointsman_price_refresh_failures_total": "tests/control/test_price_refresh.py",
     "pointsman_price_refreshes_total": "tests/control/test_price_refresh.py",
     "pointsman_prices_held": "tests/control/test_price_refresh.py",
+    "pointsman_signals_total": "tests/gateway/test_signals.py",
     "pointsman_spans_total": "tests/observe/test_traces.py",
 }
 
