@@ -35,7 +35,7 @@ from pointsman.gateway.ladder import keeps_answers, last_answer
 from pointsman.gateway.once import kept_of
 from pointsman.gateway.refusals import failure_body, unbooked
 from pointsman.gateway.reservation import Reservation
-from pointsman.gateway.ruler import LOOKED_AT, text_bytes_of
+from pointsman.gateway.ruler import ONE_IN, text_bytes_of
 from pointsman.gateway.sending import Sending
 from pointsman.gateway.settlement import decided_of, nobody_of, own_headers, settled_of
 from pointsman.gateway.shell import Shell
@@ -186,7 +186,7 @@ class Exchange:
             hedge.won(self, attempt)
         if usage.source == "unknown":
             usage = estimated_usage(attempt.endpoint.ruler, self.request.features.input_tokens, text_bytes_of(body))
-        elif self.snapshot.seed < LOOKED_AT:
+        elif self.at_ms % ONE_IN == 0:
             attempt.endpoint.ruler.learn(self.request.features.input_tokens, 0, usage)
         now_ms = self.first_ms = attempt.answered_ms
         if self.options.last and keeps_answers(self):
@@ -233,7 +233,7 @@ class Exchange:
         usage, ruler, guessed_tokens = pipe.usage, attempt.endpoint.ruler, self.request.features.input_tokens
         if usage.source == "unknown":
             usage = estimated_usage(ruler, guessed_tokens, pipe.text_bytes)
-        elif self.snapshot.seed < LOOKED_AT and self.story is None:
+        elif self.at_ms % ONE_IN == 0 and self.story is None:
             ruler.learn(guessed_tokens, pipe.text_bytes, usage)
         self.end_attempt(attempt, Outcome(Kind.OK, 200, "", None, usage, pipe.served_model), now_ms)
         if self.cache is not None and attempt.kept is not None:

@@ -10,7 +10,7 @@ from pointsman.core.usage import Usage
 
 TOKENS_PER_BYTE = 1 / 4  # English prose and code; until something has been learned
 KEPT = 15 / 16  # of what was learned before, at each look
-LOOKED_AT = 1 / 16  # share of the answers that are learned from
+ONE_IN = 16  # answers one is learned from: by their time, as the seed of a draw goes with who was drawn
 LEAST_TOKENS = 16  # shorter texts say little
 NEAR = 4.0  # more than so many times off is another thing than a tokenizer's way: a hidden prompt, another text
 PRIOR = 1_000.0  # what the first guess weighs, in tokens or bytes
