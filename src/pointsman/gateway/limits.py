@@ -131,21 +131,23 @@ class Quotas:
         for reservation in ended:
             reservation.ends(by_place.setdefault(reservation.local, []))
         for local, ends in by_place.items():
-            if ends and self.store is not None:
-                self.store.settle(ends, local=local)
-                if self.lines.count:
-                    self.lines.freed(ends)
-                for end in ends:
-                    if not end[0].touched:
-                        self.touch(end[0])
+            self._settle(ends, local=local)
 
     def give_back(self, ends: Sequence[End], *, local: bool) -> None:
         """Settle what was reserved in vain, at once."""
+        self._settle(ends, local=local)
         if self.store is not None:
-            self.store.settle(ends, local=local)
             self.store.flush()
-            if self.lines.count:
-                self.lines.freed(ends)
+
+    def _settle(self, ends: Sequence[End], *, local: bool) -> None:
+        if self.store is None or not ends:
+            return
+        self.store.settle(ends, local=local)
+        if self.lines.count:
+            self.lines.freed(ends)
+        for end in ends:
+            if not end[0].touched:
+                self.touch(end[0])
 
     def flush(self) -> None:
         """Have all who count see what has ended in this turn of the loop."""
