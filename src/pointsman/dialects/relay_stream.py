@@ -8,7 +8,7 @@ after a few byte searches that rule out anything but content, or is decoded.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -22,16 +22,11 @@ MAX_EVENT_BYTES = 8 * 1024 * 1024
 _CONTENT = re.compile(rb'"content"\s*:\s*"')
 _PADDING = re.compile(rb'"obfuscation"\s*:\s*"([^"\\]*)"')  # OpenAI pads events to one length; a random string
 _BOUNDARY = re.compile(rb"\r?\n\r?\n|\r\r")
-_CONTENT_MEMBERS = (
-    "content",
-    "tool_calls",
-    "function_call",
-    "refusal",
-    "reasoning_content",
-    "reasoning",
-    "reasoning_details",
-    "audio",
-)
+_CONTENT_MEMBERS = frozenset(
+    {
+        "content", "tool_calls", "function_call", "refusal", "reasoning_content", "reasoning", "reasoning_details", "audio",
+    }
+)  # fmt: skip
 
 
 MOST_HEADS = 16  # lengths of segments whose beginning one stream remembers
@@ -106,7 +101,7 @@ class RelayStream:
             return None
         prefix, middle, tail = self._prefix, self._middle, self._tail + b"\r\n"
         heads: dict[int, bytes] = {}
-        size_of_tail, most = len(tail), len(lines)
+        size_of_tail, most, quotes = len(tail), len(lines), middle.count(b'"')
 
         def passes(data: bytes) -> bool:
             size = len(data)
@@ -118,15 +113,17 @@ class RelayStream:
                 if len(heads) < MOST_HEADS:
                     heads[size] = head
             text = data.removeprefix(head).removesuffix(tail)
-            if len(text) + len(head) + size_of_tail != size or self._carry or self.done:
+            length = len(text)
+            if length + len(head) + size_of_tail != size or LF in text or CR in text or self._carry or self.done:
                 return False
             if middle:
-                text, found, padding = text.partition(middle)
-                if not found or QUOTE in padding or LF in padding or CR in padding:
+                # Text, middle and padding: no quote but those of the middle, so neither of the two has one.
+                length = text.find(middle)
+                if length < 0 or text.count(b'"') != quotes:
                     return False
-            if QUOTE in text or LF in text or CR in text:
+            elif QUOTE in text:
                 return False
-            self.text_bytes += len(text)
+            self.text_bytes += length
             watched.progress = True
             send(data)
             return True
@@ -154,10 +151,10 @@ class RelayStream:
         data, self._carry = self._carry + data, b""
         kept: list[bytes] = []
         at = 0
-        for boundary in _BOUNDARY.finditer(data, known):
-            if boundary.end() == len(data) and boundary.group() == b"\r\r":
+        for begin, end in _boundaries(data, known):
+            if end == len(data) and data.endswith(b"\r\r"):
                 break  # perhaps the first half of CR LF CR LF
-            event, at = data[at : boundary.start()], boundary.end()
+            event, at = data[at:begin], end
             kept.append(self._event(event))
             if self.done or self.failure is not None:
                 return b"".join(kept)  # nothing follows a terminal marker (faults 53, 61)
@@ -206,7 +203,7 @@ class RelayStream:
         if choice.finish_reason:
             self.finishes.add(choice.finish_reason)
         delta = choice.delta or {}
-        size = sum(_size(delta.get(name)) for name in _CONTENT_MEMBERS)
+        size = sum([_size(value) for name, value in delta.items() if name in _CONTENT_MEMBERS])
         if not size:
             return
         self.content = True
@@ -237,6 +234,17 @@ class RelayStream:
         else:
             self._middle, self._tail = rest[: padding.start(1)], rest[padding.end(1) :] + b"\n\n"
         self._around = len(self._prefix) + len(self._tail)
+
+
+def _boundaries(data: bytes, start: int) -> Iterator[tuple[int, int]]:
+    """Yield where each boundary between events begins and ends, from `start` on."""
+    if b"\r" in data:
+        yield from (found.span() for found in _BOUNDARY.finditer(data, start))
+        return
+    at = data.find(b"\n\n", start)
+    while at >= 0:
+        yield at, at + 2
+        at = data.find(b"\n\n", at + 2)
 
 
 def _is_plain(data: bytes) -> bool:

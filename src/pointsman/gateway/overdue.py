@@ -7,9 +7,9 @@ from pointsman.gateway import hedge
 from pointsman.gateway.exchange import Exchange
 
 
-def is_due(exchange: Exchange, now_ms: float) -> bool:
-    """Tell whether there may be something to do."""
-    return exchange.progress or now_ms >= exchange.due_ms or now_ms >= exchange.request.deadline_ms
+def is_due(exchange: Exchange, now_ms: float, *, flowing: bool) -> bool:
+    """Tell whether there may be something to do. `flowing`: look also at streams that flow, so that their waits begin anew."""
+    return now_ms >= exchange.due_ms or now_ms >= exchange.request.deadline_ms or (flowing and exchange.progress)
 
 
 def act(exchange: Exchange, now_ms: float) -> None:

@@ -125,12 +125,13 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        tap = self.tap
+        if tap is not None and self._at_chunk and tap(data):
+            return  # one whole chunk, as below
         sink = self.sink
         if sink is None:
             self.transport.abort()  # bytes nobody asked for: this connection is out of step
             return
-        if self._at_chunk and self.tap is not None and self.tap(data):
-            return  # one whole chunk, as below
         size = len(data)
         if self._at_chunk and size < MAX_PLAIN_CHUNK:
             # One whole chunk, and the parser waits for one: it would say the same and wait for one again, so it need
@@ -246,7 +247,7 @@ class Connection(asyncio.Protocol):
             self.cancel()
 
     def _broken(self, message: str) -> None:
-        sink, self.sink = self.sink, None
+        sink, self.sink, self.tap = self.sink, None, None
         self.transport.abort()
         if sink is not None:
             sink.on_lost(Outcome(Kind.BROKEN, 0, message))

@@ -47,6 +47,7 @@ from pointsman.strategies.guard import GUARDS
 from pointsman.strategies.plugins import PluginError
 
 SWEEP_S = 0.05  # how exact the limits of exchanges are
+FLOW_SWEEPS = 5  # a stream that flows is looked at in one sweep of so many: its stall is found that much later
 EDGE_SWEEP_S = 0.5  # how exact the limits of client connections are
 PUBLISH_S = 1.0  # how old the counters of other workers are in a scrape
 SHUTDOWN_GRACE_S = 2.0  # for the last bytes to leave
@@ -80,7 +81,7 @@ class Worker:
         self.cache = Cache(data, live.clock, books.metrics, live.world.policy.listener.cache.reveal())
         self.now_ms = live.clock.now_ms
         self.gate = Gate(live.world.policy, live.random)
-        self._sweep_due_ms = 0.0  # 0.0: not begun
+        self._sweep_due_ms, self._sweeps = 0.0, 0  # 0.0: not begun
         self.drained: asyncio.Event = asyncio.Event()
         self._number = number
         self._data = data
@@ -236,7 +237,9 @@ class Worker:
             return
         self.live.look()
         now_ms = self.now_ms()
-        for exchange in [exchange for exchange in self.active if overdue.is_due(exchange, now_ms)]:
+        self._sweeps += 1
+        flowing = not self._sweeps % FLOW_SWEEPS
+        for exchange in [one for one in self.active if overdue.is_due(one, now_ms, flowing=flowing)]:
             overdue.act(exchange, now_ms)
 
     def _sweep_edges(self) -> None:
