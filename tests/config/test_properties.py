@@ -67,7 +67,7 @@ def test_any_text_is_judged(text: str) -> None:
     _holds(text)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(FILES)
 def test_any_tree_of_known_words_is_judged(tree: dict[str, Any]) -> None:
     _holds(yaml.safe_dump(tree, allow_unicode=True))
