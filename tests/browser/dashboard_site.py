@@ -22,13 +22,16 @@ from pointsman.control.main import hosts_of
 from pointsman.control.pump import Counts
 from pointsman.core.billing import Billing, Customer, Markup
 from pointsman.core.invoice import Wish
+from pointsman.core.notice import Noted, Notice, Told
 from pointsman.core.policy import Arm, Bounds, Cache, Policy, Provider, Rule, Rung, Semantic, Split
 from pointsman.core.quotas import Quota
 from pointsman.core.reading import Reading, Readings
 from pointsman.core.standing import Standing, Standings
 from pointsman.observe.metrics import Metrics
+from pointsman.stores.bodies import Bodies, Body
 from pointsman.stores.callers import Settings
 from pointsman.stores.choose import Stores
+from pointsman.stores.notices import keep
 from pointsman.stores.trusts import Trusts
 from pointsman.stores.versions import Entry, Versions
 
@@ -68,6 +71,7 @@ class DashboardSite:
             made = richer(made)
             self.took_s = fill(self.data, self._rows, int(time.time() * 1000))
             self._fill_rest()
+            self._tell()
             self._issue()
             self._beat()
             self._thread(self._live)
@@ -110,6 +114,26 @@ class DashboardSite:
         kept, _ = biller.issue("globex", period, "ada", int(time.time() * 1000), allow_unpriced=True)
         biller.credit(kept.number, Wish(amount_nano=10_000_000, reason="an outage"), "ada", int(time.time() * 1000))
 
+    def _tell(self) -> None:
+        """Write what was told to whom, and store two requests with their answers."""
+        now_ms = int(time.time() * 1000)
+        rows = []
+        for n in range(61):
+            kind = "price" if n == 30 else "quota" if n % 2 else "deployment"
+            at_ms = now_ms - (61 - n) * 600_000
+            text = f"{kind} number {n} " + "needs a look, and says so in a sentence of some length. " * (1 + n % 3)
+            told = {"chat": Told("held_back" if kind == "price" else "delivered", at_ms, 1),
+                    "pager": Told("failed", at_ms, 4, "answers with status 500")}  # fmt: skip
+            rows.append(Noted(f"ntc_{n:024x}", at_ms, Notice(kind, f"thing-{n}", "near", text), at_ms, n % 5, told))
+        with contextlib.closing(Stores(self.data).writer()) as writer, writer.changing() as db:
+            keep(db, rows, "")
+        asked = '{"model": "support", "messages": [{"role": "user", "content": "how do I return it?"}]}'
+        caller = ("acme/care-1", "bot", "care", "acme")
+        Bodies(self.data).add(
+            Body(id, now_ms, now_ms + 3_600_000, caller, "support", "ok", asked, "word " * 900, "answer: cut")
+            for id in ("req_stored", "req_gone")
+        )
+
     def _fill_rest(self) -> None:
         """Write what is no ledger: keys, versions, quotas."""
         stores = Stores(self.data)
@@ -132,12 +156,13 @@ class DashboardSite:
             versions.keep_text(name, text)
         until_ms = now_ms + 3_600_000
         rows = [
-            Reading("a", "support a day", "care", "usd", "d", "refuse", 50_000_000_000, 46_210_000_000, 120_000_000,
-                    3_670_000_000, now_ms, until_ms),
-            Reading("b", "each key", "acme/care-1", "tokens", "h", "refuse", 2_000_000, 412_000, 9_000,
+            Reading("team=acme/care usd/d", "support a day", "acme/care", "usd", "d", "refuse", 50_000_000_000,
+                    46_210_000_000, 120_000_000, 3_670_000_000, now_ms, until_ms),
+            Reading("key=acme/care-1 tokens/h", "each key", "acme/care-1", "tokens", "h", "refuse", 2_000_000, 412_000, 9_000,
                     1_579_000, now_ms, until_ms),
-            Reading("c", "each key", "acme/growth-2", "tokens", "h", "refuse", 2_000_000, 2_000_000, 0, 0, now_ms, until_ms),
-            Reading("d", "everybody", "", "requests", "m", "notify", 6_000, 840, 12, 5_148, now_ms, until_ms),
+            Reading("key=acme/growth-2 tokens/h", "each key", "acme/growth-2", "tokens", "h", "refuse",
+                    2_000_000, 2_000_000, 0, 0, now_ms, until_ms),
+            Reading("all requests/m", "everybody", "", "requests", "m", "notify", 6_000, 840, 12, 5_148, now_ms, until_ms),
         ]  # fmt: skip
         similar = SEARCH_CACHE.semantic
         trusts = Trusts(self.data / "similar")

@@ -18,6 +18,8 @@ import pytest
 from palette import contrast, palettes
 from playwright.sync_api import Browser, Page
 
+from pointsman.stores.bodies import Bodies
+
 pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
 
 USABLE_S = 1.0
@@ -43,6 +45,9 @@ PAGES = {
     "deployment": "/providers?deployment=luna&since=24h",
     "cache": "/cache",
     "billing": "/billing",
+    "notices": "/notices",
+    "notices-of-a-kind": "/notices?kind=quota&since=7d",
+    "stored": "/requests/req_stored/bodies",
     "audit": "/audit",
     "limits": "/limits",
     "config": "/config",
@@ -194,6 +199,31 @@ def test_statements_follow_when_they_are_reckoned(seen: Watched) -> None:
     assert download.value.suggested_filename.startswith("INV-") and seen.wrong == []
 
 
+def test_notices_are_found_by_kind_and_say_who_was_told(seen: Watched) -> None:
+    seen.go("/notices")
+    assert seen.page.locator("tbody tr").count() == 50
+    assert "not told, tried 4 times: answers with status 500" in seen.page.inner_text("tbody")
+    seen.page.click("text=Older")
+    seen.page.wait_for_selector("text=Newest")
+    assert seen.page.locator("tbody tr").count() == 11
+    seen.page.select_option("select[name=kind]", "price")
+    seen.page.click("button:has-text('Find')")
+    seen.page.wait_for_url("**/notices?kind=price**")
+    assert seen.page.locator("tbody tr").count() == 1 and "held back" in seen.page.inner_text("tbody")
+    assert seen.wrong == []
+
+
+def test_what_is_stored_is_shown_and_deleted_with_keys_alone(seen: Watched, site: Any) -> None:
+    path = "/requests/req_gone/bodies"
+    seen.go(path)
+    assert '"content": "how do I return it?"' in seen.page.inner_text("pre[aria-label=Request]")
+    seen.page.focus("button.danger")
+    seen.page.keyboard.press("Enter")
+    seen.page.wait_for_url(f"{site.url}/requests/req_gone")
+    assert Bodies(site.data).find("req_gone") is None and Bodies(site.data).find("req_stored") is not None
+    seen.wrong.clear()  # that request is in no ledger: the browser itself says 404
+
+
 def test_the_live_page_brings_itself_up_to_date_and_says_when_it_cannot(chromium: Browser, site: Any) -> None:
     with Watched(chromium, site) as seen:
         seen.log_in()
@@ -220,6 +250,7 @@ def test_it_can_be_used_with_keys_alone(seen: Watched) -> None:
         ("b", "/limits"),
         ("h", "/cache"),
         ("i", "/billing"),
+        ("n", "/notices"),
         ("a", "/audit"),
         ("c", "/config"),
         ("k", "/keys"),
@@ -247,7 +278,7 @@ def test_it_can_be_used_with_keys_alone(seen: Watched) -> None:
     assert seen.page.input_value("input[type=search]") == "overloaded gj?"  # in a field keys are text
 
 
-@pytest.mark.parametrize("path", ["/usage", "/routes", "/providers?deployment=luna", "/billing", "/audit"])
+@pytest.mark.parametrize("path", ["/usage", "/routes", "/providers?deployment=luna", "/billing", "/notices", "/audit"])
 def test_tab_leads_through_a_page_and_every_stop_is_seen(seen: Watched, path: str) -> None:
     seen.go(path)
     stops, landed = 0, set()
@@ -332,7 +363,10 @@ def test_who_may_look_makes_no_key_and_who_may_change_does(chromium: Browser, si
         assert seen.page.locator("form[action='/keys']").count() == 0 and "You may look" in seen.page.inner_text("main")
     with Watched(chromium, site) as seen:
         seen.log_in(site.bound)
-        assert urlsplit(seen.page.url).path == "/requests" and seen.page.locator("nav a").count() == 6
+        assert urlsplit(seen.page.url).path == "/requests" and seen.page.locator("nav a").count() == 7
+        seen.go("/limits")
+        assert seen.page.locator(".scroll").first.locator("tbody tr").count() == 3
+        assert "acme/care-1" in seen.page.inner_text("main") and "everybody" not in seen.page.inner_text("main")
         seen.go("/keys")
         seen.page.click("summary:has-text('New key')")
         seen.page.fill("input[name=name]", "from-the-page")
@@ -363,7 +397,7 @@ def test_a_router_that_has_nothing_yet_says_so(chromium: Browser, bare: Any) -> 
             seen.go(path)
             assert "not there yet" in seen.page.inner_text("main"), path
         assert seen.wrong == []
-        for path in ("/requests", "/usage", "/usage?show=times"):
+        for path in ("/requests", "/usage", "/usage?show=times", "/notices"):
             seen.go(path)
             assert "not there yet" in seen.page.inner_text("main")
 

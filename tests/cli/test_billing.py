@@ -84,11 +84,50 @@ def test_an_invoice_is_issued_once_shown_credited_and_verified(data: Path, tmp_p
         ("invoice", 14_280_000_000), ("credit_note", 4_280_000_000)
     ]  # fmt: skip
     assert "-$4.28" in run("billing", "list", "--data", data).output
+    noted = json.loads(run("audit", "--json", "--data", data).output)
+    assert [(row["action"], row["target"], row["after"]["due_nano"]) for row in noted] == [
+        ("billing.issue", number, 14_280_000_000), ("billing.credit", listed[1]["number"], 4_280_000_000)
+    ]  # fmt: skip
+    assert all(row["actor"].startswith("cli: ") and row["after"]["customer"] == "acme" for row in noted)
+    assert noted[1]["after"]["credits"] == number
     checked = run("billing", "verify", "--data", data)
     assert checked.exit_code == 0 and f"2 documents hold; head {listed[1]['chain']}" in checked.output
     kept = run("billing", "verify", "--head", listed[0]["chain"], "--data", data)
     lost = run("billing", "verify", "--head", "0" * 64, "--json", "--data", data)
     assert (kept.exit_code, lost.exit_code) == (0, 1) and "not in the chain" in json.loads(lost.output)["faults"][0]
+
+
+def test_credited_usage_is_billed_anew(data: Path) -> None:
+    issued = run("billing", "issue", "--period", "2026-10", "--all", "--data", data)
+    number = re.findall(r"INV-\d{4}-00001", issued.output)[0]
+    early = run("billing", "rebill", number, "--data", data)
+    assert early.exit_code == 1 and f"no whole line of {number} has been credited" in early.stderr
+    run("billing", "credit", number, "--data", data)
+    tried = run("billing", "rebill", number, "--dry-run", "--data", data)
+    assert tried.exit_code == 0 and f"corrects {number}" in tried.output and "14.28" in tried.output
+    done = run("billing", "rebill", number, "--data", data)
+    assert done.exit_code == 0 and re.search(rf"Invoice INV-\d{{4}}-00002 .*\n.*corrects {number}", done.output)
+    again = run("billing", "rebill", number, "--json", "--data", data)
+    assert again.exit_code == 1 and "was billed anew by" in again.stderr
+    assert run("billing", "verify", "--data", data).exit_code == 0
+
+
+def test_a_bill_in_euros_says_so_everywhere(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "euro.yaml"
+    rate = "prices: {exchange: {EUR: [{rate: 1.25, from: 2026-01-01}]}}\n"
+    file.write_text(CONFIG.replace("tax_basis", "currency: EUR, tax_basis") + rate)
+    given = ("--data", data, "--config", file)
+    summary = run("billing", "statement", "--period", "2026-10", *given)
+    assert summary.exit_code == 0 and "11.42 EUR" in summary.output, summary.output + summary.stderr
+    shown = run("billing", "statement", "--period", "2026-10", "--customer", "acme", *given)
+    assert re.search(r"Due, EUR +11\.42", shown.output) and "$" not in shown.output
+    assert "1 EUR = 1.25 USD from 2026-01-01 (prices.exchange), fixed on" in shown.output
+    issued = run("billing", "issue", "--period", "2026-10", "--all", *given)
+    assert "11.42 EUR" in issued.output
+    number = re.findall(r"INV-\d{4}-00001", issued.output)[0]
+    note = run("billing", "credit", number, "--amount", "1.42", *given)
+    assert note.exit_code == 0 and re.search(r"Credited, EUR +1\.42", note.output)
+    assert "-1.42 EUR" in run("billing", "list", "--data", data).output
 
 
 def test_focus_is_written_with_a_row_for_each_day_and_model(data: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 
 from pointsman.cli.root import app
 from pointsman.control import keystore
+from pointsman.control.keeper import Keeper
 from pointsman.core.keys import CLIENT, is_key
 from pointsman.stores.choose import Stores
 
@@ -191,6 +193,28 @@ def test_f83_what_cannot_be_read_is_said_and_counted_and_changes_nothing(
     if how == "published":
         os.kill(control, signal.SIGCONT)
         until_all(clients(router, made(router, "next")["key"]), 200, 4.0)  # the control process has mended it
+
+
+def test_f83_a_store_that_went_before_the_control_process_saw_it_is_missed_too(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stores, failures = Stores(tmp_path), list[int]()
+    keeper = Keeper(stores, lambda: failures.append(1))
+    keeper.step()
+    assert failures == []  # there never was one
+    with closing(keystore.opened(stores, create=True)):
+        pass
+    for path in tmp_path.glob("callers.sqlite*"):
+        path.unlink()
+    keeper.step()
+    assert failures == []  # one that nothing was published of
+    with keystore.acting(stores, "me") as acting:
+        acting.add_key("dev")
+    for path in tmp_path.glob("callers.sqlite*"):
+        path.unlink()
+    keeper.step()
+    keeper.step()
+    assert failures == [1, 1] and "callers.sqlite is gone; the keys known before go on" in capfd.readouterr().err
 
 
 def _counted(router: Serving, metric: str, *, admin: bool) -> bool:

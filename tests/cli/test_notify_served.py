@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from serving import Serving, Upstream, until
+from typer.testing import CliRunner
+
+from pointsman.cli.root import app
 
 
 class _Posted(BaseHTTPRequestHandler):
@@ -53,6 +56,18 @@ notify:
         said = [one["text"] for message in posted for one in message["notices"] if one["kind"] == "price"]
         assert any("deployment fast (fast-1) is 2 / 10 USD" in one for one in said)
         assert "canary-path" not in router.said
+
+        def kept() -> list[Any]:
+            done = CliRunner().invoke(app, ["notices", "--json", "--data", str(router.data)])
+            found: list[Any] = json.loads(done.stdout)
+            return found
+
+        wanted = {("quota", "delivered"), ("price", "delivered")}
+        until(lambda: wanted <= {(one["kind"], one["channels"][0]["state"]) for one in kept()}, 15)
+        router.kill()  # what was written outlives every process
+        texts = [one["text"] for one in kept()]
+        assert any("deployment fast (fast-1) is 2 / 10 USD" in text for text in texts)
+        assert len(texts) == len({*texts}) and "canary-path" not in str(kept())
     finally:
         router.kill()
         hook.shutdown()

@@ -148,6 +148,24 @@ def test_the_past_is_reckoned_again_beside_the_books(data: str) -> None:
     found = json.loads(ok("reprice", "show", head["id"][:9], "--json", "--data", data))
     assert sum(line["sums"]["newly_priced_nano"] for line in found["lines"]) == 756_000_000
     assert MINI.version in ok("reprice", "list", "--data", data)
+    [row] = json.loads(ok("audit", "--json", "--data", data))
+    assert (row["action"], row["target"]) == ("ledger.reprice", head["id"]) and row["actor"].startswith("cli: ")
+    assert (row["after"]["actor"], row["after"]["reckoned_nano"]) == ("ann", 1_260_000_000)
+
+
+def test_a_statement_is_made_of_what_requests_come_to_in_a_reckoning(data: str, tmp_path: Path) -> None:
+    month = time.strftime("%Y-%m", time.gmtime((AT_MS + (NOW_S - 8_000) * 1000) / 1000))
+    rules = tmp_path / "billing.yaml"
+    rules.write_text("billing: {customers: {acme: {organisation: acme}}}\n")
+    given = ("billing", "statement", "--period", month, "--customer", "acme", "--config", str(rules), "--data", data)
+    before = json.loads(ok(*given, "--json"))["statement"]
+    ok("reprice", "run", "--since", f"{month}-01", "--version", MINI.version, "--data", data)
+    [head] = json.loads(ok("reprice", "list", "--json", "--data", data))
+    found = json.loads(ok(*given, "--json", "--reckoning", head["id"]))["statement"]
+    assert (head["charges"], before["unpriced_requests"], found["unpriced_requests"]) == (3, 3, 0)
+    assert (before["net_nano"], found["net_nano"]) == (2 * 252_000_000, 5 * 252_000_000)
+    assert "At the charges of a reckoning: invoices bill what was booked." in ok(*given, "--reckoning", head["id"])
+    assert "no one reckoning has" in run(*given, "--reckoning", "rck_zz").stderr
 
 
 def test_at_the_prices_in_force_of_a_list_and_of_a_config(data: str, newer: Path, tmp_path: Path) -> None:
@@ -168,3 +186,28 @@ def test_at_the_prices_in_force_of_a_list_and_of_a_config(data: str, newer: Path
     assert reckoned("--config", str(config)) == 2 * 126_000_000 + 3 * 252_000_000
     assert reckoned("--config", str(config), "--prices", str(newer)) == 2 * 101_000_000 + 3 * 202_000_000
     assert json.loads(ok("reprice", "list", "--json", "--data", data)) == []
+
+
+def test_check_route_and_test_take_the_list_in_force(newer: Path, tmp_path: Path) -> None:
+    config, cases, folder = tmp_path / "c.yaml", tmp_path / "cases.yaml", tmp_path / "served"
+    config.write_text(
+        "providers: {openai: {api_key: x}}\ndeployments: {mini: {provider: openai, model: gpt-5-mini}}\n"
+        "routes: {best: {candidates: [mini]}}\n"
+    )
+    cases.write_text("tests: [{name: one, request: {model: best}, expect: {deployment: mini}}]\n")
+
+    def version(*data: str) -> str:
+        return str(json.loads(ok("test", str(cases), "--config", str(config), "--json", *data))["config"])
+
+    before = version("--data", str(folder))
+    folder.mkdir()
+    (folder / price_list.FILE).write_bytes(newer.read_bytes())
+    assert version("--data", str(folder)) != before == version("--data", str(tmp_path / "nowhere"))
+    (folder / price_list.FILE).write_text("no list")
+    for command in (
+        ("check", str(config)),
+        ("route", str(config), "best"),
+        ("test", str(cases), "--config", str(config)),
+    ):
+        assert "prices.json" in run(*command, "--data", str(folder)).output
+        assert "prices.json" not in run(*command, "--data", str(tmp_path / "nowhere")).output

@@ -172,17 +172,19 @@ def test_prune_counts_first_and_deletes_then(data: str, config: str, books: Book
     cut_ms = time.time_ns() // 1_000_000 - 5 * 86_400_000
     old = sum(row["at_ms"] < cut_ms and row["seq"] < COUNT for row in books.requests)
     dry = as_json("ledger", "prune", config, "--dry-run", "--data", data)
-    assert dry == {"dry_run": True, "rows": {"requests": old}, "kept_for": ""} and old
+    assert dry == {"dry_run": True, "rows": {"requests": old, "notices": 0}, "kept_for": ""} and old
     assert as_json("ledger", "prune", config, "--data", data)["rows"] == {"requests": old}
     with SqliteReader(tmp_path / FILE) as reader:
         assert reader.ask("SELECT COUNT(*) FROM requests", {})[0][0] == COUNT - old
     assert as_json("ledger", "prune", config, "--data", data)["rows"] == {}
+    [row] = [row for row in as_json("audit", "--data", data) if row["action"] == "ledger.prune"]
+    assert row["actor"].startswith("cli: ") and row["after"] == {"requests": old}
 
 
 def test_prune_waits_for_exports_and_can_be_told_not_to(data: str, config: str, tmp_path: Path) -> None:
     Path(config).write_text(CONFIG.replace("AFTER", "true"))
     dry = as_json("ledger", "prune", config, "--dry-run", "--data", data)
-    assert dry["rows"] == {"requests": 0} and dry["kept_for"] == "export"
+    assert dry["rows"] == {"requests": 0, "notices": 0} and dry["kept_for"] == "export"
     for name in ("one", "two"):
         assert run("ledger", "export", "--out", str(tmp_path / name), "--data", data).exit_code == 0
     due = as_json("ledger", "prune", config, "--dry-run", "--data", data)["rows"]["requests"]
@@ -190,5 +192,5 @@ def test_prune_waits_for_exports_and_can_be_told_not_to(data: str, config: str, 
     assert run("ledger", "export", "--out", str(tmp_path / "one"), "--forget", "--data", data).exit_code == 0
     told = run("ledger", "prune", config, "--data", data)
     assert told.exit_code == 0 and f"{due:,} deleted" in told.stdout and "Kept for export" in told.stdout
-    Path(config).write_text(CONFIG.split("server")[0])
+    Path(config).write_text(CONFIG.split("server")[0] + "server: {retention: {notices_days: 0}}\n")
     assert run("ledger", "prune", config, "--data", data).exit_code == 2

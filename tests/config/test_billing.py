@@ -12,6 +12,7 @@ from pointsman.config.billing import rules_of
 from pointsman.config.load import Loaded, Options, load_text
 from pointsman.config.problem import ConfigError
 from pointsman.core.billing import Billing, Customer, Discount, Issuer, Markup, Tier
+from pointsman.core.exchange import Rate
 
 BASE = {
     "providers": {"p": {"dialect": "openai", "base_url": "http://127.0.0.1:1/v1"}},
@@ -96,6 +97,19 @@ def test_the_rules_of_a_text_need_nothing_else_of_it() -> None:
         rules_of(text, "t.yaml", {})
 
 
+def test_a_currency_has_its_own_rate_or_those_of_the_prices() -> None:
+    given = {"customers": {"a": {"team": "a", "currency": "EUR"}, "b": {"currency": "JPY", "exchange_rate": 0.0067}}}
+    exchange = {"EUR": [{"rate": 1.08}, {"rate": 1.1, "from": "2026-12-01"}], "GBP": [{"rate": 1.3}]}
+    text = yaml.safe_dump(BASE | {"billing": given, "prices": {"exchange": exchange}}, sort_keys=False)
+    made = load_text(text, "t.yaml", {}, Options(today=date(2026, 11, 22))).policy.listener.billing
+    assert [(one.currency, one.rate_nano) for one in made.customers] == [("EUR", 0), ("JPY", 6_700_000)]
+    assert made.rates == (Rate("EUR", 1_080_000_000), Rate("EUR", 1_100_000_000, 1_796_083_200_000))
+    assert rules_of(text, "t.yaml", {}) == made
+    wrong = text.replace("rate: 1.08", "rate: x")
+    with pytest.raises(ConfigError, match=r"prices\.exchange\.EUR\[0\]\.rate"):
+        rules_of(wrong, "t.yaml", {})
+
+
 WRONG: list[tuple[Any, str]] = [
     ({"customers": {"a b": {}}}, "billing.customers.a b: a name is 1 to 128 of the characters"),
     ({"customers": {"all": {}, "acme": {"team": "x"}}}, 'billing.customers.acme: is never reached: "all" has all'),
@@ -108,7 +122,19 @@ WRONG: list[tuple[Any, str]] = [
         "billing.customers.a.each: and a tag without a value are both",
     ),
     ({"customers": {"a": {"each": "team", "name": "A"}}}, "billing.customers.a.name: would be that of many"),
-    ({"customers": {"a": {"currency": "EUR"}}}, "billing.customers.a.currency: expected 'USD'"),
+    (
+        {"customers": {"a": {"currency": "EUR"}}},
+        "billing.customers.a.currency: has no rate of exchange. Write prices.exch",
+    ),
+    ({"customers": {"a": {"currency": "euro"}}}, "billing.customers.a.currency: is not valid"),
+    (
+        {"customers": {"a": {"exchange_rate": 1.1}}},
+        "billing.customers.a.exchange_rate: is of another currency than USD",
+    ),
+    (
+        {"customers": {"a": {"currency": "EUR", "exchange_rate": 0}}},
+        "billing.customers.a.exchange_rate: must be more than 0",
+    ),
     ({"customers": {"a": {"tax_basis_points": 19.5}}}, "expected a whole number"),
     ({"markup": [{"customer": "nobody", "percent": 1}]}, 'billing.markup[0].customer: unknown customer "nobody"'),
     ({"markup": [{"percent": 1.00001}]}, "billing.markup[0].percent: expected a percentage with four decimal places"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,18 @@ from admin_asking import TOKEN, admin_key, ask
 from billing_books import EARLIER, MONTH, RULES, book
 from records import policy
 
+from pointsman.control import owed
 from pointsman.control.admin import Admin
+from pointsman.control.audited import Audited
+from pointsman.control.dashboard.billing import View, billing_page
+from pointsman.control.dashboard.frame import Shell
+from pointsman.control.endpoints import Who
 from pointsman.control.main import hosts_of
 from pointsman.control.pump import Counts
 from pointsman.core.billing import Customer
+from pointsman.core.invoice import money
+from pointsman.stores import callers_file
+from pointsman.stores.choose import Stores
 
 BASE = "/v1/billing"
 BODY = {"customer": "acme", "period": "2026-10"}
@@ -55,7 +66,7 @@ def test_a_statement_an_invoice_and_its_credit_notes(app: Any) -> None:
     assert again == made.json | {"new": False}
     shown = ask(app, f"{BASE}/invoices/INV-2026-00001", key=TOKEN)
     assert shown.json == made.json["document"]
-    note = ask(app, f"{BASE}/invoices/INV-2026-00001/credit", "POST", {"amount_usd": "0.05"}, TOKEN).json
+    note = ask(app, f"{BASE}/invoices/INV-2026-00001/credit", "POST", {"amount": "0.05"}, TOKEN).json
     assert note["document"]["due_nano"] == 50_000_000 and note["document"]["credits"] == "INV-2026-00001"
     rest = ask(app, f"{BASE}/invoices/INV-2026-00001/credit", "POST", {"reason": "wrong"}, TOKEN).json
     assert rest["document"]["due_nano"] == stated["statement"]["due_nano"] - 50_000_000
@@ -65,6 +76,101 @@ def test_a_statement_an_invoice_and_its_credit_notes(app: Any) -> None:
     assert ask(app, f"{BASE}/verify", key=TOKEN).json == {
         "documents": 3, "faults": [], "head": listed["data"][2]["chain"]
     }  # fmt: skip
+
+
+def noted(app: Any) -> list[Any]:
+    rows = ask(app, "/v1/audit", key=TOKEN).json["data"]
+    return [row for row in rows if row["action"].startswith("billing.")]
+
+
+def test_who_issued_what_and_how_much_stands_in_the_audit_log(app: Any) -> None:
+    made = ask(app, f"{BASE}/invoices", "POST", BODY, TOKEN).json
+    ask(app, f"{BASE}/invoices", "POST", BODY, TOKEN)  # nothing new
+    ask(app, f"{BASE}/invoices", "POST", BODY | {"customer": "initech"}, TOKEN)  # nobody
+    note = ask(app, f"{BASE}/invoices/{made['number']}/credit", "POST", {"amount": "0.05"}, TOKEN).json
+    rows = noted(app)
+    assert [(row["actor"], row["action"], row["target"]) for row in rows] == [
+        ("token", "billing.issue", made["number"]), ("token", "billing.credit", note["number"])
+    ]  # fmt: skip
+    due_nano = made["document"]["statement"]["due_nano"]
+    assert rows[0]["after"] == {
+        "kind": "invoice", "customer": "acme", "period": "2026-10", "due_nano": due_nano, "credits": "",
+        "sha256": made["sha256"], "currency": "USD",
+    }  # fmt: skip
+    assert (rows[1]["after"]["due_nano"], rows[1]["after"]["credits"]) == (50_000_000, made["number"])
+
+
+def test_an_audit_log_that_is_away_gets_its_row_when_it_is_back(app: Any, data: Path, capfd: Any) -> None:
+    ask(app, "/v1/organisations", "POST", {"name": "acme"}, TOKEN)
+    store, aside = data / callers_file.STORE, data / "aside"
+    store.rename(aside)
+    store.write_bytes(b"no database" * 100)
+    made = ask(app, f"{BASE}/invoices", "POST", BODY, TOKEN).json
+    assert made["new"] and f"no row of billing.issue {made['number']} yet" in capfd.readouterr().err
+    aside.replace(store)
+    made_policy, failed = policy(), []
+    audited = Audited(Stores(data), lambda: made_policy, lambda: failed.append(1))
+    audited.step()
+    audited.step()
+    [row] = noted(app)
+    assert (row["actor"], row["target"]) == ("token", made["number"]) and row["after"]["done_ms"] > 0
+    assert not list((data / owed.FOLDER).glob("*.json")) and failed == []
+    (data / owed.FOLDER / "1.json").write_text(json.dumps({"actor": "x"}))
+    audited.step()  # what is none of ours is put aside, and holds up nothing
+    assert not list((data / owed.FOLDER).glob("*.json")) and len(noted(app)) == 1 and failed == []
+
+
+def test_credited_usage_is_billed_anew_once(app: Any) -> None:
+    first = ask(app, f"{BASE}/invoices", "POST", BODY, TOKEN).json
+    path = f"{BASE}/invoices/{first['number']}"
+    early = ask(app, f"{path}/rebill", "POST", {}, TOKEN)
+    assert (early.status, early.json["error"]["code"]) == (409, "in_the_way")
+    ask(app, f"{path}/credit", "POST", {}, TOKEN)
+    made = ask(app, f"{path}/rebill", "POST", {}, TOKEN)
+    assert made.status == 200 and made.json["new"] and made.json["number"] == "INV-2026-00002"
+    assert made.json["document"]["corrects"]["number"] == first["number"]
+    assert made.json["document"]["statement"]["due_nano"] == first["document"]["statement"]["due_nano"]
+    again = ask(app, f"{path}/rebill", "POST", {}, TOKEN)
+    assert again.status == 409 and "billed anew by INV-2026-00002" in again.json["error"]["message"]
+    assert ask(app, f"{BASE}/invoices/INV-1/rebill", "POST", {}, TOKEN).status == 404
+    assert ask(app, f"{BASE}/verify", key=TOKEN).json["faults"] == []
+
+
+def test_a_customer_is_billed_in_its_currency(data: Path) -> None:
+    acme = msgspec.structs.replace(RULES.customers[0], currency="EUR", rate_nano=1_250_000_000)
+    app = app_of(data, customers=(acme, *RULES.customers[1:]))
+    usd = ask(app_of(data), f"{BASE}/statements?period=2026-10&customer=acme", key=TOKEN).json["statement"]
+    found = ask(app, f"{BASE}/statements?period=2026-10", key=TOKEN).json["customers"]
+    assert [one["statement"]["currency"] for one in found] == ["EUR", "USD"]
+    eur = found[0]["statement"]
+    assert abs(eur["net_nano"] * 5 - usd["net_nano"] * 4) <= 5 and eur["exchanged"]["nano"] == 1_250_000_000
+    number = ask(app, f"{BASE}/invoices", "POST", BODY, TOKEN).json["number"]
+    [listed] = ask(app, f"{BASE}/invoices", key=TOKEN).json["data"]
+    assert (listed["currency"], listed["due_nano"]) == ("EUR", eur["due_nano"])
+    note = ask(app, f"{BASE}/invoices/{number}/credit", "POST", {"amount": "0.05"}, TOKEN).json["document"]
+    assert (note["currency"], note["due_nano"], note["exchanged"]) == (
+        "EUR",
+        50_000_000,
+        eur["exchanged"] | {"fixed_ms": note["exchanged"]["fixed_ms"]},
+    )
+    page = ask(app, f"{BASE}/invoices/{number}/html", key=TOKEN).text
+    assert "1 EUR = 1.25 USD (billing.customers), fixed on " in page and "Due, EUR" in page and "$" not in page
+    rows = list(csv.DictReader(io.StringIO(ask(app, f"{BASE}/invoices/{number}/csv", key=TOKEN).text)))
+    assert {(row["currency"], row["rate"]) for row in rows} == {("EUR", "1 EUR = 1.25 USD")}
+    assert sum(int(row["amount_nano"]) for row in rows if row["amount_nano"]) == eur["due_nano"]
+    with Stores(data).reader() as reader:
+        documents = reader.documents()
+    shown = billing_page(Shell(Who("ops", "admin"), "x", "/billing"), View(RULES, MONTH, [MONTH], documents))
+    assert (
+        f"{money(eur['due_nano'], 'EUR')}<" in shown and ">-0.05 EUR<" in shown and "EUR, tax included; empty" in shown
+    )
+
+
+def test_statements_at_the_charges_of_a_reckoning_are_not_for_bound_keys(app: Any, mine: str) -> None:
+    path = f"{BASE}/statements?period=2026-10&reckoning=rck_zz"
+    assert ask(app, path, key=mine).status == 400
+    none = ask(app, path, key=TOKEN)
+    assert none.status == 404 and "no one reckoning has or begins with" in none.json["error"]["message"]
 
 
 def test_all_customers_of_a_month(app: Any) -> None:
@@ -81,7 +187,7 @@ def test_all_customers_of_a_month(app: Any) -> None:
         ("/invoices", BODY | {"period": "2026-1"}, 400, "invalid_request"),
         ("/invoices", BODY | {"force": True}, 400, "invalid_request"),
         ("/invoices/INV-1/credit", {}, 404, "not_found"),
-        ("/invoices/INV-1/credit", {"amount_usd": "-1"}, 400, "invalid_request"),
+        ("/invoices/INV-1/credit", {"amount": "-1"}, 400, "invalid_request"),
         ("/invoices/INV-1", None, 404, "not_found"),
         ("/statements?period=", None, 400, "invalid_request"),
         ("/statements?period=2026-10&customer=initech", None, 404, "not_found"),

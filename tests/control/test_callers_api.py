@@ -101,7 +101,7 @@ def test_s03_every_endpoint_for_everybody(app: Any, admin: Admin, data: Path) ->
                 expected = None
             elif who in ("nobody", "stranger", "client key", "revoked"):
                 expected = "unauthorized"
-            elif (row.access == "admin" and "viewer" in who) or ("bound" in who and not row.bound):
+            elif (row.access in ("admin", "bodies") and "viewer" in who) or ("bound" in who and not row.bound):
                 expected = "forbidden_role"
             else:
                 expected = None

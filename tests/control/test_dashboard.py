@@ -264,7 +264,7 @@ def test_s04_who_is_bound_to_an_organisation_sees_its_part_alone(app: Any, data:
     assert who.get(f"/requests/{admitted(0).request.id}").status == 200
     assert who.get(f"/requests/{admitted(1).request.id}").status == 404
     assert who.get(f"/requests?q={admitted(1).request.id}").text.count('href="/requests/req_') == 0
-    for path in ("/", "/live", "/limits", "/config", "/routes", "/providers", "/routes?route=drafts"):
+    for path in ("/", "/live", "/notices", "/config", "/routes", "/providers", "/routes?route=drafts"):
         assert who.get(path).status == 403
         assert f'href="{path}"' not in who.get("/usage").text
     assert who.post("/config/reload", {"csrf": who.csrf()}).status == 403

@@ -214,10 +214,10 @@ def test_documents_are_issued_once_and_credited_by_who_may(visitor: Visitor) -> 
     first = visitor.post("/billing/issue", wish)
     (number,) = re.findall(r"Issued: (\S+)\.", first.text)
     assert f"It was issued: {number}." in visitor.post("/billing/issue", wish).text
-    credit = {"csrf": wish["csrf"], "number": number, "amount_usd": "1.25", "reason": "an <outage>"}
+    credit = {"csrf": wish["csrf"], "number": number, "amount": "1.25", "reason": "an <outage>"}
     assert "Issued: CN-" in visitor.post("/billing/credit", credit).text
     assert "-$1.25" in visitor.get("/billing").text
-    for bad in ({"amount_usd": "1000"}, {"amount_usd": "-1"}, {"amount_usd": "abc"}, {"number": "INV-0"}):
+    for bad in ({"amount": "1000"}, {"amount": "-1"}, {"amount": "abc"}, {"number": "INV-0"}):
         answer = visitor.post("/billing/credit", credit | bad)
         assert answer.status == 409 and "Not done" in answer.text, bad
     early = visitor.post("/billing/issue", wish | {"period": datetime.now(UTC).strftime("%Y-%m")})

@@ -18,9 +18,10 @@ from pointsman.control import notices as module
 from pointsman.control.billing import outbox
 from pointsman.control.notices import AGAIN_S, MOST_WAITING, TRIES, Notices
 from pointsman.core.notice import Channel
-from pointsman.core.policy import Listener, Policy
+from pointsman.core.policy import OWN_FILE, Listener, Policy
 from pointsman.core.secret import Secret
 from pointsman.observe.metrics import Metrics
+from pointsman.stores.choose import Stores
 
 SECRET_PATH = "/T00/B00/canary-webhook-secret"
 
@@ -102,13 +103,15 @@ class _Session(socketserver.StreamRequestHandler):
 class Office:
     """Notices over a data folder whose metrics a test writes, with a clock of its own."""
 
-    def __init__(self, data: Path, *channels: Channel) -> None:
+    def __init__(self, data: Path, *channels: Channel, ledger: Secret = OWN_FILE) -> None:
         (data / "run").mkdir(parents=True)
         self.data, self.now_s, self.failed, self.up = data, 0.0, 0, True
         self.policy = Policy(
             version="v", source="s", providers={}, deployments=(), routes={}, listener=Listener(channels=channels)
         )
-        self.notices = Notices(data, lambda: self.policy, lambda: self.up, self._fail, lambda: self.now_s)
+        self.notices = Notices(
+            Stores(data, ledger), lambda: self.policy, lambda: self.up, self._fail, lambda: self.now_s
+        )
         self.counts: dict[str, int] = {}
         self.step()
 

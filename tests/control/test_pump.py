@@ -15,7 +15,7 @@ from records import HOLD_NANO, SNAPSHOT, admitted, decision, feedback, policy, s
 from pointsman.control import pump as pump_module
 from pointsman.control import segment as segment_module
 from pointsman.control.pump import Pump
-from pointsman.control.replay import Policies
+from pointsman.control.replay import Policies, decision_again
 from pointsman.core.entry import Record, encode_records
 from pointsman.core.health import State
 from pointsman.stores.journal import HEADER, Journal, scan, segments
@@ -318,7 +318,11 @@ def test_i29_the_decision_is_made_again_from_what_was_recorded(tmp_path: Path) -
     with ledger_of(tmp_path).reader() as reader:
         first, second = reader.entry(admitted(0).id), reader.entry(admitted(1).id)
     assert first is not None and second is not None
-    assert first.decision == decision(reasons=()) and second.decision is None
+    assert decision_again(first) == decision(reasons=()) and decision_again(second) is None
+    other = msgspec.structs.replace(first, request=first.request | {"planned": "mini"})
+    assert decision_again(other) is None  # the code that drew was another
+    lost = msgspec.structs.replace(first, policy=None)
+    assert decision_again(lost) is None
     assert (first.request["planned"], first.request["hold_nano"]) == ("large", HOLD_NANO)
     assert second.request["charge_nano"] == 120_000
 

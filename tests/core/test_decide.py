@@ -5,12 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from policy_makers import NOW_MS, deployment, options, price, request, situations, snapshot
 
 from pointsman.core import entry
 from pointsman.core.decide import decide, first
 from pointsman.core.entry import Admitted
 from pointsman.core.filters import HEALTH_REASONS, Reason, health, is_last_resort, static
+from pointsman.core.head import head, head_of, way_of
 from pointsman.core.health import UNKNOWN, State
 from pointsman.core.options import Options
 from pointsman.core.request import NEED_IMAGE, NEED_TOOLS, Features, Request
@@ -70,6 +72,21 @@ def test_i29_a_stored_decision_can_be_made_again_from_its_record(situation: Situ
     again, hold_nano = entry.decision_of(stored, {chosen.route.name: chosen})
     assert (again, hold_nano) == (decision, plan.hold_nano)
     assert msgspec.msgpack.encode(again) == msgspec.msgpack.encode(decision)
+
+
+@given(situations(), st.booleans())
+def test_i29_the_head_of_a_decision_says_what_the_whole_of_it_says(situation: Situation, calm: bool) -> None:
+    chosen, found, asked = situation
+    if calm and not any(health(state, found.now_ms) or state.ramp_until_ms > found.now_ms for state in found.states):
+        found = msgspec.structs.replace(found, calm=True)
+    record = Admitted(asked, "theirs", 1, ("dev", "", "", ""), chosen.route.name, found)
+    (filed,) = entry.decode_filed(entry.encode_records([record]))
+    assert isinstance(filed, entry.Filed) and filed.whole() == record
+    routes = {chosen.route.name: chosen}
+    told = head(filed, way_of(record.asked_model, asked.route, routes))
+    assert told == head_of(*entry.decision_of(record, routes))
+    again = entry.decode_recorded(entry.encode_recorded(filed))
+    assert entry.decided_by(again, routes) == entry.decision_of(record, routes)
 
 
 def test_waiting_is_named_only_when_it_helps() -> None:

@@ -18,6 +18,7 @@ from pointsman.core.case import Said
 from pointsman.core.decide import Plan, decide, first
 from pointsman.core.entry import Admitted, decision_of, on_trail
 from pointsman.core.filters import Reason, any_doubted
+from pointsman.core.head import head, head_of, way_of
 from pointsman.core.health import UNKNOWN, State
 from pointsman.core.options import NO_BOUND, NO_DETAIL, Options, Step, cost_nano, options_of
 from pointsman.core.outcome import Kind, Outcome
@@ -108,6 +109,10 @@ def test_i29_ten_thousand_stored_decisions_are_made_again_to_the_byte() -> None:
             again, hold_nano = decision_of(stored, made.routes)
             assert msgspec.msgpack.encode(again) == msgspec.msgpack.encode(told)
             assert one.routed.error is not None or hold_nano == plan.hold_nano
+            (filed,) = entry.decode_filed(entry.encode_records([stored]))
+            assert isinstance(filed, entry.Filed)
+            way = way_of(stored.asked_model, stored.request.route, made.routes)
+            assert head(filed, way) == head_of(again, hold_nano)
             kinds.update(
                 rules=any(" rule " in step for step in told.path), arms=bool(told.arm), relaxed=bool(told.relaxed),
                 sticky=one.routed.detail.sticky >= 0, nobody=not told.order, failed=one.routed.error is not None,

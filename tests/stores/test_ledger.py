@@ -10,7 +10,7 @@ from records import AT_MS, HOLD_NANO, admitted, attempt, decided, decision, feed
 from pointsman.core.entry import FORMAT, Admitted, Hit, Settled
 from pointsman.core.pricing import Price, Rates, nano_of
 from pointsman.core.usage import NO_USAGE, Usage
-from pointsman.stores import ledger_browsing, ledger_postgres, ledger_schema
+from pointsman.stores import ledger_browsing, ledger_postgres, ledger_schema, ledger_spans, sqlite
 from pointsman.stores.ledger import (
     ATTEMPT_COLUMNS,
     GROUPS,
@@ -274,7 +274,9 @@ def test_f91_a_ledger_of_the_version_before_the_cache_is_brought_up_to_date(
     row = dict(zip(REQUEST_COLUMNS, batch((admitted(), settled())).requests[0], strict=True))
     with migrations(monkeypatch, MIGRATIONS[:3]), monkeypatch.context() as patch:
         patch.setattr(ledger_schema, "INSERT_REQUEST", ledger_schema._insert("requests", tuple(old)))
-        patch.setattr(ledger_browsing, "FOLDS", ())  # there were no tables of sums either
+        patch.setattr(ledger_browsing, "FOLDS", ())  # there were no tables of sums and spans either
+        patch.setattr(ledger_spans, "SPREADS", ())
+        patch.setattr(sqlite, "_requests", lambda db, rows: db.executemany(ledger_schema.INSERT_REQUEST, rows).rowcount)
         patch.setitem(ledger_postgres.TABLES, "requests", tuple(old))
         writer = ledger.writer()
         writer.write(Batch(requests=[tuple(row[name] for name in old)]))

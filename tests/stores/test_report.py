@@ -135,6 +135,62 @@ def test_s14_what_cannot_be_asked_is_refused_before_anybody_is(engines: Engines,
         assert refused.value.what == what
 
 
+def test_the_name_of_a_tag_is_no_pattern(tmp_path: Path) -> None:
+    books = Books(seed=4, count=300)
+    tags = (
+        ",a.b:1,",
+        ",axb:2,",
+        ",x:y,a.b:,",
+        ",a.b,a.b:3,",
+        ",a.b,",
+        ",a.b:x y,a.b:4,",
+        ",(:5,[a]+$:6,",
+        ",a.b:l\ni,",
+        "",
+    )
+    for n, row in enumerate(books.requests):
+        row["tags"] = tags[n % len(tags)]
+    writer = SqliteWriter(tmp_path / FILE)
+    writer.write(books.batch())
+    writer.close()
+    with SqliteReader(tmp_path / FILE) as sqlite:
+        Exporter(sqlite, tmp_path / "out", BOUNDS).run(NOW_MS)
+        with ParquetReader(tmp_path / "out", bounds=BOUNDS) as parquet:
+            for name in ("a.b", "(", "[a]+$", "a", "x", "\\E"):
+                question = Question(("requests", "ttft_p50_us"), (TAG + name,), where={TAG + name: ("1", "3", "", "6")})
+                expected = naive(books, question)
+                for engine in (sqlite, parquet):
+                    found = engine.report(question)
+                    assert (sorted(found.rows), found.total) == expected, name
+                whole = Question(("requests",), (TAG + name,))
+                assert sorted(parquet.report(whole).rows) == naive(books, whole)[0]
+
+
+@pytest.mark.parametrize("few", [5_000, 2])
+def test_quantiles_are_exact_wherever_the_values_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    """Ties, neighbours at the border of a range, and values up to centuries; in few groups and in many."""
+    monkeypatch.setattr("pointsman.stores.report_parquet.FEW_GROUPS", few)
+    dice, books = random.Random(6), Books(seed=6, count=1_500)
+    borders = [(8 * n) ** 2 + d for n in (1, 2, 3, 500, 10**4, 10**7) for d in (-9, -1, 0, 1, 9)]
+    for row in books.requests:
+        row["ttft_us"] = dice.choice((7, dice.choice(borders), dice.randrange(1, 2 ** dice.randrange(1, 53)), -3, 0))
+        row["total_us"] = 1_000_000
+    writer = SqliteWriter(tmp_path / FILE)
+    writer.write(books.batch())
+    writer.close()
+    with SqliteReader(tmp_path / FILE) as sqlite:
+        Exporter(sqlite, tmp_path / "out", BOUNDS).run(NOW_MS)
+    names = tuple(f"{column}_p{percent}_us" for column in ("ttft", "total") for percent in (50, 90, 95, 99))
+    with ParquetReader(tmp_path / "out", bounds=BOUNDS) as parquet:
+        for by in ((), ("route",), ("route", "model"), ("session", "key")):
+            question = Question(names, by)
+            found = parquet.report(question)
+            rows, total = naive(books, question)
+            assert (sorted(found.rows, key=lambda row: row[: len(by)]) if by else rows, found.total) == (rows, total)
+        cut = parquet.report(Question(("keys", "requests", "ttft_p50_us"), ("day",), most=2))
+        assert cut.cut and cut.total == naive(books, cut.question)[1]  # of all groups, not of those that are shown
+
+
 def test_sums_beyond_two_to_the_53_are_exact_and_one_beyond_the_integers_is_told(
     tmp_path: Path, postgres_url: str
 ) -> None:

@@ -30,6 +30,12 @@ Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write it there in
 def statement(
     period: Month,
     customer: Annotated[str | None, typer.Option("--customer", help="Whose. Default: a summary of all.")] = None,
+    reckoning: Annotated[
+        str,
+        typer.Option(
+            "--reckoning", help="At the charges of this reckoning, to be looked at: its id, or how it begins."
+        ),
+    ] = "",
     form: Form = None,
     out: Out = None,
     as_json: Json = False,
@@ -44,13 +50,13 @@ def statement(
         if customer is None:
             if form is not None or out is not None:
                 fail("--format and --out are for one customer: name it with --customer.", 2)
-            every = biller.period(month)
+            every = biller.period(month, reckoning=reckoning)
             if as_json:
                 print_json({"period": month, "customers": every.stated, "nobody": every.nobody})
             else:
                 show_period(month, every)
             return
-        found = biller.statement(customer, month)
+        found = biller.statement(customer, month, reckoning=reckoning)
         paper = biller.paper(found)
         if form is not None or out is not None:
             _write(paper, form, out, biller.font)
@@ -58,6 +64,8 @@ def statement(
             print_json(found)
         else:
             show_document(paper)
+            if reckoning:
+                typer.echo("At the charges of a reckoning: invoices bill what was booked.")
             typer.echo(f"Billed by {found.invoice}." if found.invoice else "Not billed yet.")
 
 
@@ -168,7 +176,9 @@ def show(
 def credit(
     number: Annotated[str, typer.Argument(metavar="NUMBER", help="Of the invoice.")],
     line: Annotated[list[int] | None, typer.Option("--line", help="A line to credit; may be repeated.")] = None,
-    amount: Annotated[str | None, typer.Option("--amount", help="USD to credit, tax included: 12.50.")] = None,
+    amount: Annotated[
+        str | None, typer.Option("--amount", help="To credit, in the invoice's currency, tax included: 12.50.")
+    ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Printed on the note.")] = "",
     as_json: Json = False,
     config: Config = None,
@@ -190,6 +200,35 @@ def credit(
         print_json(decoded(kept.document))
     else:
         show_document(decoded(kept.document))
+
+
+@billing_app.command("rebill")
+def rebill(
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="Of the invoice, lines of which were credited.")],
+    allow_unpriced: Annotated[
+        bool, typer.Option("--allow-unpriced", help="Also where requests have no known price: nobody bills them then.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show it, and issue nothing.")] = False,
+    as_json: Json = False,
+    config: Config = None,
+    data: Data = DATA,
+) -> None:
+    """Bill credited usage of an invoice anew, once, by the rules of now: of the lines that were credited, or of all once
+    nothing is left of it. Exit code 1: it cannot be issued so."""
+    from pointsman.cli.billing_tables import show_document
+    from pointsman.cli.store import user
+    from pointsman.core.invoice import decoded
+
+    with _billing(data, config) as biller:
+        if dry_run:
+            document: Document = biller.paper_again(biller.again(number))
+        else:
+            kept = biller.rebill(number, f"cli: {user()}", _now_ms(), allow_unpriced=allow_unpriced)
+            document = decoded(kept.document)
+    if as_json:
+        print_json(document)
+    else:
+        show_document(document)
 
 
 @billing_app.command("verify")

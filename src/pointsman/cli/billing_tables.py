@@ -30,6 +30,8 @@ def show_document(document: Document) -> None:
     figures = max(len(value) for _, value in sheet.sums)
     for name, value in sheet.sums:
         console.print(Text(f"  {clean(name):<{width}}  {value:>{figures}}"), soft_wrap=True)
+    if sheet.rate:
+        console.print(Text(sheet.rate), soft_wrap=True)
 
 
 def show_period(month: str, found: Period) -> None:
@@ -47,7 +49,8 @@ def show_period(month: str, found: Period) -> None:
         told = one.statement
         figures = [amount(value) for value in (told.cost_nano, told.markup_nano, told.discount_nano)]
         unpriced = count(told.unpriced_requests) if told.unpriced_requests else "-"
-        rows.append([told.customer, count(told.requests), unpriced, *figures, money(told.due_nano), one.invoice or "-"])
+        due = money(told.due_nano, told.currency)
+        rows.append([told.customer, count(told.requests), unpriced, *figures, due, one.invoice or "-"])
     nobody = found.nobody
     if nobody.requests:
         unpriced = count(nobody.unpriced_requests) if nobody.unpriced_requests else "-"
@@ -59,7 +62,7 @@ def show_period(month: str, found: Period) -> None:
 def show_kept(found: Sequence[Kept]) -> None:
     """Print a line for each document."""
     from pointsman.cli.store import when
-    from pointsman.core.invoice import CREDIT_NOTE, money
+    from pointsman.core.invoice import CREDIT_NOTE, currency_of, money
 
     rows = [
         [
@@ -67,12 +70,12 @@ def show_kept(found: Sequence[Kept]) -> None:
             one.customer,
             one.period,
             when(one.issued_at_ms),
-            money(-one.due_nano if one.kind == CREDIT_NOTE else one.due_nano),
+            money(-one.due_nano if one.kind == CREDIT_NOTE else one.due_nano, currency_of(one.document)),
             one.credits or "-",
         ]
         for one in found
     ]
-    _table(_console(), ("number", "customer", "period", "issued", "> due", "credits"), rows)
+    _table(_console(), ("number", "customer", "period", "issued", "> due", "of"), rows)
 
 
 def _console() -> Any:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pointsman.cli.ledger import DATA, Data
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -21,15 +23,17 @@ def check(
     file: Annotated[Path, typer.Argument(help="The config file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
+    data: Data = DATA,
 ) -> None:
     """Check a config file. Exit code 0: valid, 1: invalid, 2: unreadable."""
     import os
 
-    from pointsman.config.load import load
+    from pointsman.config.load import Options, load
+    from pointsman.config.price_list import FILE
     from pointsman.config.problem import ConfigError
 
     try:
-        loaded = load(file, os.environ)
+        loaded = load(file, os.environ, Options(price_list=data / FILE))
     except ConfigError as error:
         print_error(error, as_json=as_json)
         raise typer.Exit(exit_code(error)) from None

@@ -94,6 +94,8 @@ def prune(
 def _pruned(data: Path, rules: Retention, now_ms: int) -> dict[str, int]:
     import time
 
+    from pointsman.cli.store import user
+    from pointsman.control import owed
     from pointsman.stores.ledger import LedgerError
     from pointsman.stores.ledger_retention import prune
     from pointsman.stores.private import PrivateError
@@ -109,6 +111,9 @@ def _pruned(data: Path, rules: Retention, now_ms: int) -> dict[str, int]:
             writer.close()
     except (LedgerError, PrivateError) as error:
         fail(f"{error}.", 2)
+    finally:
+        if found:
+            owed.note(stores_of(data), f"cli: {user()}", "ledger.prune", "ledger", found)
     return found
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pointsman.cli.ledger import fail, print_json
+from pointsman.cli.ledger import DATA, Data, fail, print_json
 
 if TYPE_CHECKING:
     from pointsman.core.policy import Policy
@@ -20,6 +20,7 @@ def policy_test(
         Path | None, typer.Option("--config", "-c", help="The config to test. Default: the one the file names.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    data: Data = DATA,
 ) -> None:
     """Test a policy: requests and states of the world, and what is expected of the decision. Nobody is called.
 
@@ -33,7 +34,7 @@ def policy_test(
     path = config or (file.parent / tests.config if tests.config else None)
     if path is None:
         fail(f"{file}: says no `config`; name one with --config.", 2)
-    policy = policy_of(path)
+    policy = policy_of(path, data)
     began_s = time.perf_counter()
     results = list(run(policy, tests))
     took_s = time.perf_counter() - began_s
@@ -50,18 +51,20 @@ def policy_test(
     raise typer.Exit(1 if failed else 0)
 
 
-def policy_of(path: Path) -> Policy:
+def policy_of(path: Path, data: Path = DATA) -> Policy:
     """Return the policy of a config file; tell its problems and end with exit code 2 when it has some.
 
+    Prices are those that `serve` would take now, with the list that is in force in a data folder.
     Secrets that the environment does not have are made up: nobody is called.
     """
     from pointsman.cli.check import print_error
-    from pointsman.config.load import load
+    from pointsman.config.load import Options, load
+    from pointsman.config.price_list import FILE
     from pointsman.config.problem import ConfigError
     from pointsman.lab.secrets import MadeUp
 
     try:
-        return load(path, MadeUp()).policy
+        return load(path, MadeUp(), Options(price_list=data / FILE)).policy
     except ConfigError as error:
         print_error(error)
         raise typer.Exit(2) from None

@@ -12,11 +12,12 @@ from pointsman.cli.ledger import DATA, Data, fail, ledger, print_json, stores_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pointsman.control.reckoning import Timeline
+    from pointsman.control.reckoning import Charges, Timeline
     from pointsman.stores.ledger import Reader
     from pointsman.stores.reckonings import Line, Reckoning
 
 reprice_app = typer.Typer(help="Reckon the past again at other prices.", no_args_is_help=True)
+PAGE = 10_000  # charges that are stored at a time
 MOST_SHOWN = 200  # lines printed; the JSON has all
 
 
@@ -59,7 +60,8 @@ def run(
         found = reckon(reader, wish, book)
     made, lines = reckoning_of(found, wish, now_ms), found.lines()
     if not dry_run:
-        _keep(data, made, lines)
+        _keep(data, made, lines, found.charges)
+        _note(data, made)
     _tell(made, lines, as_json=as_json, kept=not dry_run)
 
 
@@ -191,20 +193,36 @@ def _of_list(listed: dict[str, str], file: Path, span: tuple[int, int]) -> Timel
     )
 
 
-def _keep(data: Path, made: Reckoning, lines: Sequence[Line]) -> None:
+def _keep(data: Path, made: Reckoning, lines: Sequence[Line], charges: Charges) -> None:
+    """Store a reckoning: what requests come to in short transactions before it, so that the router's books do not wait."""
+    from itertools import islice
+
     from pointsman.stores.ledger import LedgerError
     from pointsman.stores.private import PrivateError
-    from pointsman.stores.reckonings import keep
+    from pointsman.stores.reckonings import keep, keep_charges
 
+    left = iter(charges)
     try:
         writer = stores_of(data).writer()
         try:
+            while page := [*islice(left, PAGE)]:
+                with writer.changing() as db:
+                    keep_charges(db, made.id, page)
             with writer.changing() as db:
                 keep(db, made, lines)
         finally:
             writer.close()
     except (LedgerError, PrivateError) as error:
         fail(f"{error}.", 2)
+
+
+def _note(data: Path, made: Reckoning) -> None:
+    from pointsman.cli.store import user
+    from pointsman.control import owed
+
+    names = ("actor", "since_ms", "until_ms", "origin", "sha256", "booked_nano", "reckoned_nano", "unpriced")
+    told = {name: getattr(made, name) for name in names}
+    owed.note(stores_of(data), f"cli: {user()}", "ledger.reprice", made.id, told)
 
 
 def _tell(made: Reckoning, lines: Sequence[Line], *, as_json: bool, kept: bool) -> None:

@@ -21,6 +21,7 @@ from pointsman.cli.ledger_commands import ledger_app
 from pointsman.cli.limits import limits
 from pointsman.cli.mock import mock
 from pointsman.cli.models import models
+from pointsman.cli.notices import notices
 from pointsman.cli.policytest import policy_test
 from pointsman.cli.prices import prices_app
 from pointsman.cli.reconcile import reconcile
@@ -55,6 +56,7 @@ for command in (
     tail,
     mock,
     audit,
+    notices,
 ):
     app.command()(command)
 app.command("test")(policy_test)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pointsman.cli.ledger import WIDTH, fail, print_json
+from pointsman.cli.ledger import DATA, WIDTH, Data, fail, print_json
 from pointsman.cli.policytest import policy_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def route(
     state: Annotated[list[str], typer.Option("--state", help=STATE)] = [],  # noqa: B006
     seed: Annotated[float, typer.Option("--seed", min=0, max=1, help="The draw, from 0 to 1.")] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    data: Data = DATA,
 ) -> None:
     """Show where a request would go, and why, without calling anyone. Exit code 0: somebody could answer, 1: nobody."""
     from pointsman.dialects.base import WireError
@@ -36,7 +37,7 @@ def route(
     from pointsman.lab.policytest import body_of
     from pointsman.lab.situation import states_of
 
-    policy = policy_of(config)
+    policy = policy_of(config, data)
     try:
         who = _caller(caller)
         states = states_of(policy, {name: _measured(value) for name, value in _pairs(state).items()})

@@ -16,10 +16,12 @@ from pointsman.config.document import Document, parse
 from pointsman.config.environment import expand
 from pointsman.config.explain import problems_of
 from pointsman.config.fields import NAME
+from pointsman.config.price_terms import rates_of
 from pointsman.config.problem import ConfigError, Place
 from pointsman.config.schema import Config
 from pointsman.core import billing
 from pointsman.core.billing import CALLER_FACTS, CUSTOMER, MOST_TAGS, TAG, Where
+from pointsman.core.exchange import USD, Rate
 
 
 class Known(NamedTuple):
@@ -30,10 +32,13 @@ class Known(NamedTuple):
     route: frozenset[str]
 
 
-def compile_billing(build: Build, given: schema.Billing, known: Known | None) -> billing.Billing:
+def compile_billing(
+    build: Build, given: schema.Billing, rates: tuple[Rate, ...], known: Known | None
+) -> billing.Billing:
     """Return the rules; what is wrong or doubtful with them is noted."""
     made = billing.Billing(
-        customers=_customers(build, given),
+        customers=_customers(build, given, rates),
+        rates=tuple(rate for rate in rates if rate.currency in {one.currency for one in given.customers.values()}),
         markups=tuple(_markup(build, given, n, one, known) for n, one in enumerate(given.markup)),
         discounts=tuple(_discount(build, given, n, one, known) for n, one in enumerate(given.discounts)),
         cost_centres=tuple(dict.fromkeys(given.cost_centres)),
@@ -60,26 +65,31 @@ def rules_of(text: str, name: str, env: Mapping[str, str]) -> billing.Billing:
     """Return the rules in the text of a config, whatever else is in it. Raise ConfigError."""
     document = parse(text, name)
     expand(document, env)
-    document.problems = [one for one in document.problems if one.path.startswith("billing")]
+    document.problems = [one for one in document.problems if one.path.startswith(("billing", "prices.exchange"))]
     build = Build(document, env, Path(), datetime.now(UTC))
     build.problems += document.problems
     found = _section(build, document)
-    made = compile_billing(build, found, None) if found is not None else billing.Billing()
+    made = billing.Billing()
+    if found is not None:
+        made = compile_billing(build, found.billing, rates_of(build, found.prices), None)
     if build.problems:
         raise ConfigError(build.problems)
     return made
 
 
-def _section(build: Build, document: Document) -> schema.Billing | None:
-    given = document.data.get("billing", {})
+def _section(build: Build, document: Document) -> Config | None:
+    """Return a config of what billing looks at: its own section, and the rates of exchange."""
+    prices = document.data.get("prices")
+    exchange = {"exchange": prices["exchange"]} if isinstance(prices, dict) and "exchange" in prices else {}
+    given = {"deployments": {}, "billing": document.data.get("billing", {}), "prices": exchange}
     try:
-        return Config.model_validate({"deployments": {}, "billing": given}).billing
+        return Config.model_validate(given)
     except ValidationError as error:
         build.problems += problems_of(error, document)
         return None
 
 
-def _customers(build: Build, given: schema.Billing) -> tuple[billing.Customer, ...]:
+def _customers(build: Build, given: schema.Billing, rates: tuple[Rate, ...]) -> tuple[billing.Customer, ...]:
     made: list[billing.Customer] = []
     one_each = everybody = ""
     for name, one in given.customers.items():
@@ -105,6 +115,7 @@ def _customers(build: Build, given: schema.Billing) -> tuple[billing.Customer, .
         if not where and not each:
             everybody = name
         one_each = name if each else one_each
+        _priced(build, at, one, rates)
         if each and one.name is not None:
             build.problem((*at, "name"), "would be that of many customers.", key=True)
         made.append(
@@ -117,10 +128,23 @@ def _customers(build: Build, given: schema.Billing) -> tuple[billing.Customer, .
                 email=one.email or "",
                 tax_id=one.tax_id or "",
                 currency=one.currency,
+                rate_nano=one.exchange_rate or 0,
                 tax_basis_points=one.tax_basis_points,
             )
         )
     return tuple(made)
+
+
+def _priced(build: Build, at: Place, one: schema.Customer, rates: tuple[Rate, ...]) -> None:
+    """Note what is wrong with the currency of a customer."""
+    if one.exchange_rate is not None and one.currency == USD:
+        build.problem((*at, "exchange_rate"), "is of another currency than USD: name it with `currency`.")
+    elif one.exchange_rate == 0:
+        build.problem((*at, "exchange_rate"), "must be more than 0.")
+    elif one.currency != USD and one.exchange_rate is None and all(rate.currency != one.currency for rate in rates):
+        build.problem(
+            (*at, "currency"), "has no rate of exchange.", f"Write prices.exchange.{one.currency}, or `exchange_rate`."
+        )
 
 
 def _markup(build: Build, given: schema.Billing, n: int, one: schema.Markup, known: Known | None) -> billing.Markup:

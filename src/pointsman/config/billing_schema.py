@@ -78,7 +78,12 @@ class Customer(Section):
     address: Address = setting("Address, line by line.", [])
     email: Email | None = setting("Address for mail, as printed.")
     tax_id: Line | None = setting("Tax number, as printed.")
-    currency: Literal["USD"] = setting("Currency of the invoices.", "USD")
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = setting(
+        "Currency of the invoices. Another than USD needs a rate: `exchange_rate`, or one in `prices.exchange`.", "USD"
+    )
+    exchange_rate: Dollars | None = setting(
+        "USD for one unit of the currency. Default: the rate of `prices.exchange` in force when an invoice is issued."
+    )
     tax_basis_points: Annotated[Whole, Field(ge=0, le=10_000)] = setting(
         "Tax on the net amount, in hundredths of a percent; a line of its own.", 0
     )

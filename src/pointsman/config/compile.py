@@ -61,7 +61,7 @@ def compile(
         listener=msgspec.structs.replace(
             compile_listener(build, config, usable),
             prices=compile_settings(build, config.prices, terms),
-            billing=compile_billing(build, config.billing, _named(providers, deployments, usable)),
+            billing=compile_billing(build, config.billing, terms.rates, _named(providers, deployments, usable)),
         ),
     )
     return msgspec.structs.replace(policy, version=version_of(policy))

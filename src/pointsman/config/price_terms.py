@@ -28,7 +28,7 @@ class Terms:
     def __init__(self, build: Build, given: schema.Prices) -> None:
         self.moments: set[int] = set()
         self._build = build
-        self._rates = _rates(build, given)
+        self.rates = rates_of(build, given)
         self._met: set[str] = set()  # contracts that cover a deployment with a list price
         self.contracts = tuple(
             made for index, one in enumerate(given.contracts) if (made := self._contract(index, one)) is not None
@@ -83,12 +83,12 @@ class Terms:
                 self._build.warn(at, f"ended at {moment(one.ends_ms)}.")
 
     def _rate(self, currency: str, at: Place) -> Rate | None:
-        known = sorted({USD, *(one.currency for one in self._rates)})
+        known = sorted({USD, *(one.currency for one in self.rates)})
         if currency not in known:
             self._build.unknown((*at, "currency"), "currency", currency, known)
             return None
-        found = rate_at(self._rates, currency, self._build.now_ms)
-        self.moments.update(one.begins_ms for one in self._rates if one.currency == currency)
+        found = rate_at(self.rates, currency, self._build.now_ms)
+        self.moments.update(one.begins_ms for one in self.rates if one.currency == currency)
         if found is None:
             self._build.problem((*at, "currency"), f"has no rate of exchange yet at {moment(self._build.now_ms)}.")
         return found
@@ -152,7 +152,8 @@ def price_of(build: Build, terms: Terms, name: str, given: Any, found: catalog.K
     return price
 
 
-def _rates(build: Build, given: schema.Prices) -> tuple[Rate, ...]:
+def rates_of(build: Build, given: schema.Prices) -> tuple[Rate, ...]:
+    """Return the rates of exchange; what is wrong with them is noted."""
     made = []
     for currency, versions in given.exchange.items():
         if not (len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()):

@@ -161,6 +161,7 @@ class Retention(Section):
     feedback_days: Days = setting("Feedback.", 0)
     hour_sums_days: Days = setting("Sums by hour, of which the dashboard's pages are made.", 0)
     day_sums_days: Days = setting("Sums by day.", 0)
+    notices_days: Days = setting("What was told to whom.", 90)
     after_export: Truth = setting(
         "Delete no request and no feedback before `pointsman ledger export` has written it to every folder it writes to.",
         False,

@@ -33,6 +33,7 @@ from pointsman.control.endpoints import Endpoint, Who
 from pointsman.control.explanation import Explanation, explain
 from pointsman.control.holders import Holders
 from pointsman.control.measures import scrape
+from pointsman.control.noticed import NoticesApi
 from pointsman.control.observing import Exports
 from pointsman.control.period import since_ms
 from pointsman.control.price_watch import Counts as PriceCounts
@@ -43,6 +44,7 @@ from pointsman.control.reporting import ReportApi
 from pointsman.control.reports import TAGGED, group_names, usage_of, usage_report
 from pointsman.control.sessions import Sessions
 from pointsman.control.similar import similar_rows
+from pointsman.control.stored_api import StoredApi
 from pointsman.core.keys import peppered
 from pointsman.core.policy import Policy
 from pointsman.observe.log import LOG
@@ -124,6 +126,7 @@ class Admin:
                 "Why a request went where it went.",
                 self.decision,
                 reply=Json,
+                named=True,
                 bound=True,
                 codes=("ledger_unavailable",),
             ),
@@ -133,6 +136,8 @@ class Admin:
                 self.similar,
                 reply=Json,
             ),
+            *NoticesApi(self._stores).endpoints(),
+            *StoredApi(self._stores).endpoints(),
             *callers.endpoints(),
             *billing.endpoints(),
             *Site(sources, self._keys, self._sessions, self.rates).endpoints(),

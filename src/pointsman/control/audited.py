@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from pointsman.control import keystore
+from pointsman.control import keystore, owed
 from pointsman.core.policy import Policy
 from pointsman.observe.log import LOG
 from pointsman.stores.callers import CallersError
@@ -68,6 +68,7 @@ class Audited:
         """Look once. What goes wrong is counted, and said once; the next step tries again."""
         try:
             self._step()
+            owed.pay(self._stores)
             self._said = ""
         except (CallersError, PrivateError, OSError) as error:
             self._failed()

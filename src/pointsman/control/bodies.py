@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from pointsman.core.notice import Kind, Noted, State
 from pointsman.core.priority import Priority
+from pointsman.stores.bodies import Body as Stored
 from pointsman.stores.callers import (
     MOST_CONCURRENCY,
     MOST_ROUTES,
@@ -152,6 +154,48 @@ class AuditReply(msgspec.Struct, kw_only=True):
     hash: str
 
 
+class ChannelReply(msgspec.Struct, kw_only=True):
+    """What became of a notice in one channel, since when, after how many tries, and why not."""
+
+    channel: str
+    state: State
+    at_ms: int
+    tries: int
+    reason: str
+
+
+class NoticeReply(msgspec.Struct, kw_only=True):
+    """A notice. `repeated`: how often the same was found again and told to nobody, the last time at `last_ms`; `channels`: all
+    that want its kind."""
+
+    id: str
+    at_ms: int
+    kind: Kind
+    subject: str
+    what: str
+    text: str
+    repeated: int
+    last_ms: int
+    channels: list[ChannelReply]
+
+
+class StoredReply(msgspec.Struct, kw_only=True):
+    """What is stored of a request, redacted and cut; it goes at `until_ms`. `left_out`: what is not there whole, and why."""
+
+    id: str
+    at_ms: int
+    until_ms: int
+    key: str
+    project: str
+    team: str
+    organisation: str
+    route: str
+    outcome: str
+    request: str
+    answer: str
+    left_out: str
+
+
 class Groups(msgspec.Struct):
     data: list[GroupReply]
     next: int | None  # `after` of the next page
@@ -169,6 +213,11 @@ class AdminKeys(msgspec.Struct):
 
 class Audit(msgspec.Struct):
     data: list[AuditReply]
+    next: int | None
+
+
+class Notices(msgspec.Struct):
+    data: list[NoticeReply]
     next: int | None
 
 
@@ -234,4 +283,43 @@ def audit_reply(row: AuditRow) -> AuditReply:
         before=msgspec.Raw(row.before.encode()),
         after=msgspec.Raw(row.after.encode()),
         hash=row.hash,
+    )
+
+
+def notice_reply(noted: Noted) -> NoticeReply:
+    """Return a notice as it is told."""
+    said = noted.notice
+    channels = [
+        ChannelReply(channel=name, state=one.state, at_ms=one.at_ms, tries=one.tries, reason=one.reason)
+        for name, one in noted.told.items()
+    ]
+    return NoticeReply(
+        id=noted.id,
+        at_ms=noted.at_ms,
+        kind=said.kind,
+        subject=said.subject,
+        what=said.what,
+        text=said.text,
+        repeated=noted.repeated,
+        last_ms=noted.last_ms,
+        channels=channels,
+    )
+
+
+def stored_reply(stored: Stored) -> StoredReply:
+    """Return what is stored of a request as it is told."""
+    key, project, team, organisation = stored.caller
+    return StoredReply(
+        id=stored.id,
+        at_ms=stored.at_ms,
+        until_ms=stored.until_ms,
+        key=key,
+        project=project,
+        team=team,
+        organisation=organisation,
+        route=stored.route,
+        outcome=stored.outcome,
+        request=stored.request,
+        answer=stored.answer,
+        left_out=stored.left_out,
     )

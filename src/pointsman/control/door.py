@@ -160,9 +160,7 @@ class Door:
             return self._unknown(scope, headers, row)
         if row is not None and row.form and "session" not in scope["state"]:
             raise Refusal("forbidden_origin", "this is taken from the pages alone; for programs there is the admin API")
-        if row is not None and (
-            (row.access == "admin" and who.role != "admin") or (who.organisation and not row.bound)
-        ):
+        if row is not None and not who.may(row.access, bound=row.bound):
             raise Refusal("forbidden_role", "this admin key may not do this")
         scope["state"]["who"] = who
         return None

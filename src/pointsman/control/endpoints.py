@@ -18,8 +18,13 @@ from starlette.routing import Route
 from pointsman.control.replies import Refusal, json_reply
 from pointsman.stores.callers import MOST_LISTED, Page, Role
 
-# open: whoever reaches the listener; local: on a loopback listener whoever is on this machine, else a viewer.
-Access = Literal["open", "local", "viewer", "admin"]
+# open: whoever reaches the listener; local: on a loopback listener whoever is on this machine, else a viewer; bodies: reads
+# and deletes what was asked and answered.
+Access = Literal["open", "local", "viewer", "admin", "bodies"]
+GRANTS: Mapping[Role, frozenset[Access]] = {
+    "viewer": frozenset({"open", "local", "viewer"}),
+    "admin": frozenset({"open", "local", "viewer", "admin", "bodies"}),
+}
 MOST_BODY_BYTES = 64 * 1024
 MOST_FIELDS = 64  # of a form
 Form = dict[str, str]
@@ -33,6 +38,10 @@ class Who(msgspec.Struct, frozen=True):
     name: str
     role: Role
     organisation: str = ""
+
+    def may(self, access: Access, *, bound: bool = False) -> bool:
+        """Tell whether they may ask what this access is needed for. `bound`: it answers to who is bound too."""
+        return access in GRANTS[self.role] and (bound or not self.organisation)
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -50,8 +59,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Hold one row of the table. `handler` takes a Call and returns a `reply`; where it is `raw` it takes a Request and
     returns the answer itself. Without a `reply` it is no part of the API. `page`: a browser asks for it, and a session opens
     it; `form`: sent by a page of a session, naming its `csrf`; the handler takes Request and Form. `bound`: it answers to
-    admin keys of one organisation too; `filters`: query parameters that are ids; `texts`: of a raw one, other query
-    parameters and their JSON Schemas."""
+    admin keys of one organisation too; `named`: its `{id}` is that of a request or document; `filters`: query parameters that
+    are ids; `texts`: other query parameters and their JSON Schemas, which the handler holds them to."""
 
     method: str
     path: str
@@ -63,6 +72,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     bound: bool = False
     listed: bool = False
+    named: bool = False
     filters: tuple[str, ...] = ()
     texts: Mapping[str, Any] = {}
     raw: bool = False
@@ -97,7 +107,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     async def _served(self, request: Request) -> Response:
         body = await _body(request, self.body) if self.body is not None else None
         query = _query(
-            request.query_params.multi_items(), {*self.filters, *(("after", "limit") if self.listed else ())}
+            request.query_params.multi_items(),
+            {*self.filters, *self.texts, *(("after", "limit") if self.listed else ())},
         )
         for name in self.filters:
             if name in query and not ID.fullmatch(query[name]):

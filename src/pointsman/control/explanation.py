@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from pointsman.control.replay import decision_again
 from pointsman.core.decide import Decision
 from pointsman.core.explain import REASONS, Candidate, candidates_of, facts_of, sentences
 from pointsman.stores.ledger import Entry
@@ -29,7 +30,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
 def explain(entry: Entry) -> Explanation:
     """Return the explanation of an entry; without its Decision, what the rows alone tell."""
-    decision, row = entry.decision, entry.request
+    decision, row = decision_again(entry), entry.request
     return Explanation(
         id=row["id"],
         why=_why(decision, row, entry.attempts),

@@ -56,9 +56,12 @@ class Keeper:
             self._store = None
 
     def _step(self) -> None:
+        was_there = (
+            self._was_there()
+        )  # before we look whether it is: a store is made before anything of it is published
         if not self._stores.has_callers():
             self.close()
-            if self._seen:
+            if was_there:
                 raise Unavailable(f"{self._data / callers_file.STORE} is gone")
             return
         self._seen = True
@@ -71,6 +74,13 @@ class Keeper:
         if time.monotonic() >= self._used_due_s:
             self._used_due_s = time.monotonic() + USED_S
             self._note_used(self._store)
+
+    def _was_there(self) -> bool:
+        """Tell whether there was a store: one that we saw, or one of which something was published before we could."""
+        if not self._seen and callers_file.stamp(self._data) is not None:
+            with contextlib.suppress(Unavailable):
+                return callers_file.read(self._data) != callers_file.NOTHING
+        return self._seen
 
     def _is_published(self, revision: int) -> bool:
         stamp = callers_file.stamp(self._data)

@@ -221,7 +221,7 @@ async def serve(admin: Admin, app: ASGIApp, listener: socket.socket, pump: PumpT
     keeping = asyncio.create_task(_keep_callers(keeper, audited, admin.rates, ending))
     os.setpriority(os.PRIO_PROCESS, 0, NICE)  # of this thread, and of those that it starts from here on
     IssuersThread(Issuers(stores.data, lambda: admin.policy, admin.count_issuer_error)).start()
-    notices = Notices(stores.data, lambda: admin.policy, admin.ledger_is_up, admin.count_unsent_notice)
+    notices = Notices(stores, lambda: admin.policy, admin.ledger_is_up, admin.count_unsent_notice)
     NoticesThread(notices).start()
     watch = PriceWatch(stores, lambda: admin.policy, notices.tell)
     admin.price_counts = watch.counts

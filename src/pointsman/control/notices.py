@@ -1,8 +1,8 @@
 """Notices: tells the operator's channels what has happened: webhooks, chats that read Slack's JSON, mail.
 
 A thread of the control process, so that a channel that hangs holds nothing up; each has its own bounded queue and is tried
-again. What cannot be told is counted and said on standard error, once for each reason. No redirect is followed, and no URL or
-password is ever said: webhooks have a secret in their path.
+again. What cannot be told is counted and said on standard error, once for each reason; what became of each notice is kept
+(`control/notice_book.py`). No redirect is followed, and no URL or password is ever said: webhooks have a secret in their path.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -25,9 +24,11 @@ import msgspec
 from pointsman.config.addresses import is_loopback
 from pointsman.control.billing.outbox import taken
 from pointsman.control.measures import gather
-from pointsman.core.notice import Channel, Notice, Quiet, Seen, changes, news, retiring
+from pointsman.control.notice_book import NoticeBook
+from pointsman.core.notice import Channel, Noted, Notice, Quiet, Seen, changes, news, retiring
 from pointsman.core.policy import Policy
 from pointsman.observe.log import LOG
+from pointsman.stores.choose import Stores
 
 LOOK_S = 2.0
 SEND_S = 10.0  # for one step of sending
@@ -36,6 +37,8 @@ AGAIN_S = 5.0  # after the first failure; twice as long after each further one
 MOST_WAITING = 200  # notices of one channel; the oldest are given up
 MOST_TOLD = 30  # in one message
 DAY_S = 86_400.0
+GONE = "the config has this channel no more, or another one of its name"
+TOO_MANY = f"more than {MOST_WAITING} waited"
 
 
 class SendError(Exception):
@@ -48,7 +51,7 @@ class Sending:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.quiet = Quiet(channel.quiet_s)
-        self.waiting: deque[Notice] = deque()
+        self.waiting: deque[Noted] = deque()
         self.tries = 0
         self.due_s = 0.0
         self.said = ""
@@ -60,13 +63,16 @@ class Notices:
 
     def __init__(
         self,
-        data: Path,
+        stores: Stores,
         policy: Callable[[], Policy],
         ledger_up: Callable[[], bool],
         failed: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._data, self._policy, self._ledger_up, self._failed, self._clock = data, policy, ledger_up, failed, clock
+        self._data, self._policy, self._ledger_up, self._failed, self._clock = (
+            stores.data, policy, ledger_up, failed, clock
+        )  # fmt: skip
+        self._book = NoticeBook(stores, clock)
         self._seen: Seen | None = None
         self._known: Policy | None = None
         self._day = -DAY_S
@@ -82,9 +88,12 @@ class Notices:
         policy = self._policy()
         self._adopt(policy.listener.channels)
         self._look(policy)
+        if self._ledger_up():  # else nobody waits for it with word that it is away
+            self._book.write()
         for sending in self._sendings.values():
             if sending.waiting and self._clock() >= sending.due_s:
                 self._send(sending)
+        self._book.write()
 
     def _adopt(self, channels: tuple[Channel, ...]) -> None:
         kept = self._sendings
@@ -92,6 +101,9 @@ class Notices:
             one.name: known if (known := kept.get(one.name)) and known.channel == one else Sending(one)
             for one in channels
         }
+        for name, sending in kept.items():
+            if self._sendings.get(name) is not sending:
+                self._book.told(sending.waiting, name, "failed", sending.tries, GONE)
 
     def _look(self, policy: Policy) -> None:
         metrics, _ = gather(self._data)
@@ -113,33 +125,44 @@ class Notices:
         while self._given:
             found.append(self._given.popleft())
         self._seen, self._known = now, policy
-        for sending in self._sendings.values():
-            wanted = [one for one in found if one.kind in sending.channel.kinds]
-            sending.waiting += sending.quiet.passing(wanted, self._clock())
+        for one in found:
+            self._take(one)
+
+    def _take(self, notice: Notice) -> None:
+        """Have the channels told that want it and were not told the same lately."""
+        wanting = [one for one in self._sendings.values() if notice.kind in one.channel.kinds]
+        takers = [one for one in wanting if one.quiet.passing([notice], self._clock())]
+        quiet = [one.channel.name for one in wanting if one not in takers]
+        noted = self._book.add(notice, [one.channel.name for one in takers], quiet)
+        for sending in takers:
+            sending.waiting.append(noted)
             while len(sending.waiting) > MOST_WAITING:
-                sending.waiting.popleft()
+                self._book.told([sending.waiting.popleft()], sending.channel.name, "failed", 0, TOO_MANY)
                 self._failed()
 
     def _send(self, sending: Sending) -> None:
         batch = [sending.waiting[n] for n in range(min(MOST_TOLD, len(sending.waiting)))]
         try:
-            SENDERS[sending.channel.format](sending.channel, batch)
+            SENDERS[sending.channel.format](sending.channel, [one.notice for one in batch])
         except SendError as error:
-            self._not_sent(sending, str(error), len(batch))
+            self._not_sent(sending, str(error), batch)
             return
         for _ in batch:
             sending.waiting.popleft()
+        self._book.told(batch, sending.channel.name, "delivered", sending.tries + 1)
         sending.tries, sending.said = 0, ""
 
-    def _not_sent(self, sending: Sending, why: str, count: int) -> None:
+    def _not_sent(self, sending: Sending, why: str, batch: list[Noted]) -> None:
         self._failed()
         sending.tries += 1
         sending.due_s = self._clock() + AGAIN_S * 2 ** (sending.tries - 1)
-        if sending.tries >= TRIES:
+        given_up = sending.tries >= TRIES
+        self._book.told(batch, sending.channel.name, "failed" if given_up else "waiting", sending.tries, why)
+        if given_up:
             sending.tries = 0
-            for _ in range(count):
+            for _ in batch:
                 sending.waiting.popleft()
-            why += f"; {count} notices are given up"
+            why += f"; {len(batch)} notices are given up"
         if why != sending.said:
             sending.said = why
             LOG.warning("notify_failed", f"notify {sending.channel.name}: {why}", channel=sending.channel.name)

@@ -23,6 +23,8 @@ _ALWAYS = (
     "callers_unavailable",
     "issuer_unavailable",
 )
+_WHOM = {"bodies": "admins"}
+_UNBOUND = ", not for keys that are bound to an organisation"
 _CHANGING = ("forbidden_origin", "in_the_way", "body_too_large", "not_json", "not_found")
 
 
@@ -54,7 +56,7 @@ def _operation(row: Endpoint, named: dict[Any, dict[str, Any]]) -> dict[str, Any
     made: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{row.method.lower()}{row.path.removeprefix('/v1')}").strip("_"),
         "summary": row.what,
-        "description": f"For {row.access}s{'' if row.bound else ', not for keys that are bound to an organisation'}.",
+        "description": f"For {_WHOM.get(row.access, f'{row.access}s')}{'' if row.bound else _UNBOUND}.",
         "parameters": _parameters(row),
         "responses": {str(row.status): _answer(row, named)} | _errors(row, named[ErrorReply]),
     }
@@ -65,7 +67,8 @@ def _operation(row: Endpoint, named: dict[Any, dict[str, Any]]) -> dict[str, Any
 
 def _parameters(row: Endpoint) -> list[dict[str, Any]]:
     id = {"type": "string", "pattern": f"^{ID.pattern}$"}
-    made = [{"name": "id", "in": "path", "required": True, "schema": id}] if "{id}" in row.path else []
+    own = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"} if row.named else id
+    made = [{"name": "id", "in": "path", "required": True, "schema": own}] if "{id}" in row.path else []
     made += [{"name": name, "in": "query", "schema": id} for name in row.filters]
     made += [{"name": name, "in": "query", "schema": schema} for name, schema in row.texts.items()]
     if row.listed:

@@ -8,8 +8,9 @@ admission that has not ended, so none is lost (I1).
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,8 @@ import msgspec
 from pointsman.control.replay import NOWHERE, Policies
 from pointsman.control.segment import Segment
 from pointsman.core import signals
-from pointsman.core.entry import Admitted, Feedback, Settled, decode_records
+from pointsman.core.entry import Admitted, Feedback, Filed, Settled, decode_filed
+from pointsman.core.head import Head
 from pointsman.observe.log import LOG
 from pointsman.stores.journal import AWAY, LOCK_SUFFIX, NEW_SUFFIX, is_alive, segments
 from pointsman.stores.ledger import (
@@ -26,7 +28,6 @@ from pointsman.stores.ledger import (
     Mark,
     Writer,
     attempt_rows,
-    decision_row,
     feedback_row,
     recovered_row,
     request_row,
@@ -36,7 +37,7 @@ RECOVER_ROWS = 2_000  # written in one transaction
 STALE_S = 60.0  # a half-made file of this age was left by a crash
 
 
-Booked = Callable[[list[tuple[Admitted | None, Settled | None]]], None]
+Booked = Callable[[Iterable[tuple[Admitted | None, Settled | None]]], None]
 
 
 class Counts(msgspec.Struct):
@@ -59,7 +60,7 @@ class Counts(msgspec.Struct):
 class Open(msgspec.Struct, frozen=True, gc=False):
     """Hold an admission that has not ended, and where it stands: it must be read again after a crash."""
 
-    record: Admitted
+    record: Filed
     segment: str
     start: int
 
@@ -71,6 +72,13 @@ class Tail:
         self.incarnation = incarnation
         self.segments: dict[str, Segment] = {}
         self.open: dict[str, Open] = {}  # in the order of admission
+
+    def part(self, segment: str, first: int) -> None:
+        """Let go of a piece of a segment, from this byte on: what is open after it keeps no more of it than it needs."""
+        for id, waiting in reversed(self.open.items()):
+            if waiting.segment != segment or waiting.start < first:
+                break
+            self.open[id] = Open(waiting.record.apart(), segment, waiting.start)
 
     def marks(self) -> dict[str, Mark]:
         """Return the oldest byte still needed of each segment."""
@@ -178,37 +186,49 @@ class Pump:
     def _book(self, tail: Tail, segment: Segment, *, complete: bool) -> bool:
         """Read the next piece of a segment and write its rows. Return whether it had any."""
         offset, skipped = segment.offset, segment.skipped
+        with _uncollected():
+            self._book_records(tail, segment, complete=complete)
+        self.counts.damaged_bytes += segment.skipped - skipped
+        return segment.ended or segment.offset != offset
+
+    def _book_records(self, tail: Tail, segment: Segment, *, complete: bool) -> None:
+        first = segment.offset
         records = segment.read(complete=complete)
         batch = Batch()
         for start, end, payload in records:
             try:
-                written = decode_records(payload)
+                written = decode_filed(payload)
             except ValueError:
                 segment.skipped += end - start
                 continue
             for record in written:
-                if type(record) is Admitted:
+                if type(record) is Filed:
                     tail.open.setdefault(record.id, Open(record, segment.name, start))
                 elif type(record) is Settled:
                     self._ended(tail, record, batch)
                 elif type(record) is Feedback:
                     batch.feedback.append(feedback_row(record))
         self._write(tail, batch)
-        self.counts.damaged_bytes += segment.skipped - skipped
-        return segment.ended or segment.offset != offset
+        tail.part(segment.name, first)
 
     def _ended(self, tail: Tail, settled: Settled, batch: Batch) -> None:
         waiting = tail.open.pop(settled.id, None)
         admitted = waiting.record if waiting is not None else None
-        decided = self._policies.decided(admitted) if admitted is not None else None
+        head = self._decided(admitted, batch) if admitted is not None else None
         places = self._policies.places(admitted.config_version) if admitted is not None else NOWHERE
-        batch.requests.append(request_row(admitted, settled, decided, places))
+        batch.requests.append(request_row(admitted, settled, head, places))
         batch.attempts += attempt_rows(settled)
         batch.ended.append((admitted, settled))
         if admitted is not None and admitted.footprint is not None:
             self._seen(admitted, settled, batch)
-        if decided is not None:
-            batch.decisions.append(decision_row(settled.id, decided))
+
+    def _decided(self, admitted: Filed, batch: Batch) -> Head | None:
+        """Add the row of a decision; return what the row of its request says of it."""
+        made = self._policies.booked(admitted)
+        if made is None:
+            return None
+        batch.decisions.append(made[1])
+        return made[0]
 
     def _recover(self, tail: Tail) -> None:
         """Book what a dead worker left open, with its hold as the charge."""
@@ -216,17 +236,15 @@ class Pump:
             batch = Batch()
             for id in list(tail.open)[:RECOVER_ROWS]:
                 admitted = tail.open.pop(id).record
-                decided = self._policies.decided(admitted)
+                head = self._decided(admitted, batch)
                 places = self._policies.places(admitted.config_version)
-                batch.requests.append(recovered_row(admitted, decided, places))
+                batch.requests.append(recovered_row(admitted, head, places))
                 batch.ended.append((admitted, None))
                 if admitted.footprint is not None:
                     self._seen(admitted, None, batch)
-                if decided is not None:
-                    batch.decisions.append(decision_row(id, decided))
             self.counts.recovered += self._write(tail, batch)
 
-    def _seen(self, admitted: Admitted, settled: Settled | None, batch: Batch) -> None:
+    def _seen(self, admitted: Filed, settled: Settled | None, batch: Batch) -> None:
         """Add what a request tells of another one's answer, or of its own."""
         rules = self._policies.signals(admitted)
         asking = signals.asking_of(admitted, settled, rules)
@@ -246,7 +264,7 @@ class Pump:
         self._written.update(batch.marks)
         self.counts.signals += batch.signalled
         if self.booked is not None:
-            self.booked(batch.ended)
+            self.booked(_whole(batch.ended))
         self.counts.rows += new
         return new
 
@@ -265,6 +283,25 @@ class Pump:
             self._written.pop(segment.name, None)
         if done:
             self._ledger.forget([segment.name for segment in done])
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Leave the garbage collector aside for one piece of journal: of the many rows that come and go, none is in a cycle."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _whole(ended: Iterable[tuple[Filed | None, Settled | None]]) -> Iterator[tuple[Admitted | None, Settled | None]]:
+    """Yield what was booked, its Admitted records whole, made one by one for an observer that wants them."""
+    for filed, settled in ended:
+        with contextlib.suppress(ValueError):
+            yield (None if filed is None else filed.whole()), settled
 
 
 def _unread(path: Path, tails: Mapping[str, Tail]) -> int:

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from pointsman.core.pricing import Price, charge
+from pointsman.core.pricing import ChargeState, Price, charge
 from pointsman.stores.ledger import Reader
 from pointsman.stores.price_history import price_of_version
 from pointsman.stores.reckonings import Line, Reckoning, Sent, Sums, sent
 
 MINUTE_MS = 60_000
+STATES: tuple[ChargeState, ...] = ("measured", "estimated", "unpriced")  # of several, a request has the last
 Place = tuple[str, str, str, str]  # day, provider, model, deployment
 Book = Callable[[Sent], Price | None]
 
@@ -52,11 +54,50 @@ class Timeline:
         return prices.get(f"{one.provider}/{one.model}")
 
 
+class Charges:
+    """Hold what requests come to whose charge is another than was booked: 17 bytes each. Attempts of a request come one after
+    the other."""
+
+    def __init__(self) -> None:
+        self._seqs, self._nano, self._states = array("q"), array("q"), bytearray()
+        self._seq = 0
+        self._booked: list[int | None] = []
+        self._reckoned: list[tuple[int | None, int]] = []  # and the place of the state among STATES
+
+    def __len__(self) -> int:
+        self._close()
+        return len(self._seqs)
+
+    def __iter__(self) -> Iterator[tuple[int, int | None, str]]:
+        """Yield `seq`, nano-dollars and state of each."""
+        self._close()
+        for seq, nano, state in zip(self._seqs, self._nano, self._states, strict=True):
+            yield seq, None if STATES[state] == "unpriced" else nano, STATES[state]
+
+    def add(self, one: Sent, nano: int | None) -> None:
+        """Add what an attempt comes to."""
+        if one.seq != self._seq:
+            self._close()
+            self._seq = one.seq
+        self._booked.append(one.charge_nano)
+        estimated = one.usage.source == "estimated" or (one.usage.source == "unknown" and one.recovered)
+        self._reckoned.append((nano, 2 if nano is None else int(estimated)))
+
+    def _close(self) -> None:
+        if [nano for nano, _ in self._reckoned] != self._booked:
+            state = max(state for _, state in self._reckoned)
+            self._seqs.append(self._seq)
+            self._nano.append(sum(nano or 0 for nano, _ in self._reckoned))
+            self._states.append(state)
+        self._booked, self._reckoned = [], []
+
+
 class Reckoner:
     """Add up attempts at the prices of a book. `known` gives the price of a version that rows were booked with."""
 
     def __init__(self, book: Book, known: Callable[[str], Price | None]) -> None:
         self.sums: dict[Place, Sums] = {}
+        self.charges = Charges()
         self.met: set[str] = set()  # price versions that were reckoned with
         self._book, self._known = book, known
         self._versions: dict[str, Price | None] = {}
@@ -75,6 +116,7 @@ class Reckoner:
         else:
             sums.booked_nano += one.charge_nano
         nano = self._reckoned(one, sums)
+        self.charges.add(one, nano)
         if nano is None:
             sums.unpriced += 1
             return
@@ -157,6 +199,7 @@ def reckoning_of(made: Reckoner, wish: Wish, now_ms: int) -> Reckoning:
         booked_unpriced=sums.booked_unpriced,
         reckoned_nano=sums.reckoned_nano,
         unpriced=sums.unpriced,
+        charges=len(made.charges),
     )
 
 

@@ -6,23 +6,27 @@ import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
 
 from pointsman.config.expressions import ExpressionError, ruleset
-from pointsman.core.entry import Admitted, decision_of
+from pointsman.core.decide import Decision
+from pointsman.core.entry import Admitted, Filed, decided_by, decision_of
 from pointsman.core.facts import Facts, Ruleset
 from pointsman.core.footprint import Signals
+from pointsman.core.head import Head, Way, head, head_of, way_of
 from pointsman.core.options import Options, options_of
 from pointsman.core.policy import Listener, Policy
 from pointsman.core.secret import Secret, secret_from_pipe
-from pointsman.stores.ledger import Decided, LedgerAway, Place, Writer
+from pointsman.stores.ledger import Decided, Entry, LedgerAway, Place, Row, Writer, decision_row, recorded_row
 from pointsman.stores.price_history import note_prices
 from pointsman.stores.versions import replace
 from pointsman.strategies.plugins import strategies_of
 
 OWED = "policies-owed"  # folder in the data folder
+MOST_WAYS = 1_000  # of one version, kept ready
 MOST_VERSIONS = 16  # kept ready; others are read from the ledger again
 
 NOWHERE: Mapping[str, Place] = {}
@@ -33,6 +37,15 @@ class Version(msgspec.Struct, frozen=True):
 
     options: dict[str, Options]
     places: dict[str, Place]
+    ways: dict[tuple[str, str], Way]  # by the model that was asked for and the route
+
+    def way_of(self, asked_model: str, route: str) -> Way:
+        """Return the Way of a request, kept for the next. Raise KeyError when the route is not in the policy."""
+        made = way_of(asked_model, route, self.options)
+        if len(self.ways) >= MOST_WAYS:  # models that are asked for are the caller's words
+            self.ways.clear()
+        self.ways[asked_model, route] = made
+        return made
 
 
 class Policies:
@@ -87,7 +100,25 @@ class Policies:
         except (ValueError, LookupError, ArithmeticError):  # it was made by other code
             return None
 
-    def signals(self, admitted: Admitted) -> Signals | None:
+    def booked(self, filed: Filed) -> tuple[Head, Row] | None:
+        """Return what is booked of the decision of an admitted request: what its row says of it, and its own row; None when
+        its policy or its route is not known here any more."""
+        snapshot, request = filed.snapshot, filed.request
+        version = self._version(snapshot.version)
+        if version is None:
+            return None
+        way = version.ways.get((filed.asked_model, request.route))
+        try:
+            if way is None:
+                way = version.way_of(filed.asked_model, request.route)
+            if way.options.strategy.plugin:  # another package's, which may be gone when somebody asks
+                made = self.decided(filed.whole())
+                return None if made is None else (made.head, decision_row(request.id, made))
+            return head(filed, way), recorded_row(filed)
+        except (ValueError, LookupError, ArithmeticError):  # it was made by other code
+            return None
+
+    def signals(self, admitted: Filed) -> Signals | None:
         """Return what the route of an admitted request makes of how people go on; None when it is not known any more."""
         version = self._version(admitted.config_version)
         options = version.options.get(admitted.request.route) if version is not None else None
@@ -104,6 +135,23 @@ class Policies:
             if len(self._versions) > MOST_VERSIONS:
                 self._versions.popitem(last=False)
         return self._versions[name]
+
+
+def decision_again(entry: Entry) -> Decision | None:
+    """Return the Decision of an entry, made again where it is kept as what it was made from; None when it is not known, or
+    the code that made it was another: then it would not be the one that its row tells of."""
+    if entry.recorded is None or entry.policy is None:
+        return entry.decision
+    try:
+        version = _remembered(entry.policy)
+        if version is None or len(entry.recorded.snapshot.states) != len(version.options[entry.recorded.route].options):
+            return None
+        decision, hold_nano = decided_by(entry.recorded, version.options)
+    except (ValueError, LookupError, ArithmeticError):
+        return None
+    told, row = head_of(decision, hold_nano), entry.request
+    same = all(row[name] == getattr(told, name) for name in ("strategy", "planned", "reason", "probability", "path"))
+    return decision if same else None
 
 
 def _rules_of(whens: tuple[str, ...]) -> Ruleset:
@@ -139,4 +187,8 @@ def _read(blob: bytes | None) -> Version | None:
             d.name: Place(d.provider, d.wire.model, d.price.version if d.price is not None else "")
             for d in policy.deployments
         },
+        ways={},
     )
+
+
+_remembered = lru_cache(maxsize=4)(_read)  # for those who ask, whose questions come together

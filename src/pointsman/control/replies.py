@@ -32,6 +32,7 @@ CODES: dict[str, int] = {
     "ledger_unavailable": 503,
     "callers_unavailable": 503,
     "issuer_unavailable": 503,
+    "bodies_unavailable": 503,
 }
 
 

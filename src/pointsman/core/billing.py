@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
 import msgspec
 
+from pointsman.core.exchange import USD, Exchanged, Rate, rate_at
 from pointsman.core.pricing import ChargeState
 
 CALLER_FACTS = ("organisation", "team", "project", "key")
@@ -34,7 +34,8 @@ class Customer(msgspec.Struct, frozen=True, kw_only=True):
     address: tuple[str, ...] = ()
     email: str = ""
     tax_id: str = ""
-    currency: Literal["USD"] = "USD"
+    currency: str = USD
+    rate_nano: int = 0  # nano-dollars of one unit of it; 0: the rate in force when an invoice is issued
     tax_basis_points: int = 0
 
 
@@ -89,6 +90,7 @@ class Billing(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str = "INV"
     credit_prefix: str = "CN"
     notes: str = ""  # printed at the end
+    rates: tuple[Rate, ...] = ()  # of exchange, as `prices.exchange` has them
     print_markup: bool = False  # whether pages for people show cost and markup apart
     font: str = ""  # TrueType file for PDF; "": the library's own
 
@@ -147,6 +149,21 @@ def details_of(customers: Iterable[Customer], name: str) -> Customer | None:
         if one.each and found is None:
             found = one
     return found
+
+
+def exchanged_of(rules: Billing, name: str, at_ms: int) -> Exchanged | None:
+    """Return the rate that a customer's documents of a moment are reckoned with; None: they are in dollars. Raise ValueError
+    when none is in force."""
+    details = details_of(rules.customers, name)
+    if details is None or details.currency == USD:
+        return None
+    begins_ms, source, nano = 0, "billing.customers", details.rate_nano
+    if not nano:
+        found = rate_at(rules.rates, details.currency, at_ms)
+        if found is None:
+            raise ValueError(f"no rate of exchange of {details.currency} is in force: write one in prices.exchange")
+        begins_ms, source, nano = found.begins_ms, "prices.exchange", found.nano
+    return Exchanged(currency=details.currency, nano=nano, begins_ms=begins_ms, source=source, fixed_ms=at_ms)
 
 
 def organisation_of(customers: Iterable[Customer], name: str) -> str:

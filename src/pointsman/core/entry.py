@@ -12,15 +12,17 @@ from pointsman.core.decide import Decision, Plan, decide
 from pointsman.core.facts import RuleError
 from pointsman.core.filters import Reason
 from pointsman.core.footprint import Footprint
+from pointsman.core.health import State
 from pointsman.core.options import NO_DETAIL, Options
 from pointsman.core.pricing import ChargeState
-from pointsman.core.request import Request
+from pointsman.core.request import Features, Request
 from pointsman.core.resolve import Trail, replayed
 from pointsman.core.routing import Routed
-from pointsman.core.strategy import Snapshot
+from pointsman.core.strategy import Detail, Snapshot
 from pointsman.core.usage import Usage
 
-FORMAT = 2  # of the records below; raised when a field is added or its meaning changes
+FORMAT = 3  # of the decisions in a ledger: a Recorded; raised when a field of it is added or its meaning changes
+WHOLE = 2  # the format of those that are kept as they were made, a Decision: of plug-ins, and of earlier versions
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="A"):
@@ -136,9 +138,74 @@ def total_of(attempts: Sequence[AttemptRow]) -> tuple[int, ChargeState]:
     return nano, state
 
 
+class Sparse(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Hold a Snapshot with the states left as they were written: most decisions can be booked without them."""
+
+    version: str
+    now_ms: float
+    seed: float
+    written: msgspec.Raw  # the states
+    calm: bool = False
+    detail: Detail | None = None
+
+    def whole(self) -> Snapshot:
+        """Return the Snapshot. Raise ValueError when its states cannot be read."""
+        try:
+            states = _states(self.written)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"states cannot be read: {error}") from None
+        return Snapshot(self.version, self.now_ms, self.seed, states, self.calm, self.detail)
+
+
+class Filed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="A"):
+    """Hold an Admitted record as it is read to be booked: the same fields, the snapshot a Sparse one, which keeps the bytes
+    that it was read from."""
+
+    request: Request
+    client_id: str
+    at_ms: int
+    caller: tuple[str, str, str, str]
+    asked_model: str
+    snapshot: Sparse
+    session: str = ""
+    tags: tuple[str, ...] = ()
+    trace: str = ""
+    footprint: Footprint | None = None
+
+    @property
+    def id(self) -> str:
+        return self.request.id
+
+    @property
+    def config_version(self) -> str:
+        return self.snapshot.version
+
+    def whole(self) -> Admitted:
+        """Return the record. Raise ValueError when its states cannot be read."""
+        fields = (self.request, self.client_id, self.at_ms, self.caller, self.asked_model, self.snapshot.whole())
+        return Admitted(*fields, self.session, self.tags, self.trace, self.footprint)
+
+    def apart(self) -> Filed:
+        """Return the same without a hold on the bytes that it was read from."""
+        written = msgspec.Raw(bytes(self.snapshot.written))
+        return structs.replace(self, snapshot=structs.replace(self.snapshot, written=written))
+
+
+class Recorded(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Hold what a decision was made from, besides the policy of its version: what a ledger keeps of it."""
+
+    asked_model: str
+    route: str
+    features: Features
+    snapshot: Snapshot
+
+
 Record = Admitted | Settled | Feedback
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Record]).decode
+_filed = msgspec.msgpack.Decoder(list[Filed | Settled | Feedback]).decode
+_states = msgspec.msgpack.Decoder(tuple[State, ...]).decode
+_recorded = msgspec.msgpack.Decoder(Recorded).decode
 
 
 def encode_records(records: list[Record]) -> bytes:
@@ -154,19 +221,48 @@ def decode_records(payload: bytes) -> list[Record]:
         raise ValueError(f"journal record cannot be read: {error}") from None
 
 
+def decode_filed(payload: bytes) -> list[Filed | Settled | Feedback]:
+    """Return the records of a journal payload, to be booked. Raise ValueError when it is not one."""
+    try:
+        return _filed(payload)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"journal record cannot be read: {error}") from None
+
+
+def encode_recorded(filed: Filed) -> bytes:
+    """Return the MessagePack of the Recorded of a request."""
+    request = filed.request
+    return _encode((filed.asked_model, request.route, request.features, filed.snapshot))
+
+
+def decode_recorded(blob: bytes) -> Recorded:
+    """Return what `encode_recorded` was given. Raise ValueError when it cannot be read."""
+    try:
+        return _recorded(blob)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"decision cannot be read: {error}") from None
+
+
 def decision_of(admitted: Admitted, routes: Mapping[str, Options]) -> tuple[Decision, int]:
     """Return the decision of an admitted request and its predicted cost in nano-dollars (-1: unpriced), made again from
     what was recorded. `routes` are those of the policy of `admitted.config_version`. Raise KeyError when the route is not
     among them."""
-    plan, decision = decide(admitted.request, routes[admitted.request.route], admitted.snapshot)
-    asked = routes.get(admitted.asked_model)
+    request = admitted.request
+    return decided_by(Recorded(admitted.asked_model, request.route, request.features, admitted.snapshot), routes)
+
+
+def decided_by(recorded: Recorded, routes: Mapping[str, Options]) -> tuple[Decision, int]:
+    """Return what `decision_of` does, from less."""
+    features, snapshot = recorded.features, recorded.snapshot
+    plan, decision = decide(Request("", "", recorded.route, features, 0.0, 0.0), routes[recorded.route], snapshot)
+    asked = routes.get(recorded.asked_model)
     if asked is None or not asked.dynamic:
         return decision, plan.hold_nano
-    detail, hold_nano = admitted.snapshot.detail or NO_DETAIL, plan.hold_nano
+    detail, hold_nano = snapshot.detail or NO_DETAIL, plan.hold_nano
     try:
-        routed = Routed(replayed(routes, asked, detail), admitted.request.features, detail)
+        routed = Routed(replayed(routes, asked, detail), features, detail)
     except RuleError as error:
-        routed, hold_nano = Routed(Trail(asked), admitted.request.features, detail, error=error), 0
+        routed, hold_nano = Routed(Trail(asked), features, detail, error=error), 0
     return on_trail(decision, routed), hold_nano
 
 

@@ -1,4 +1,6 @@
-"""Exchange: rates of exchange that the operator wrote, each from a moment on, and exact conversion with them. Pure."""
+"""Exchange: rates of exchange that the operator wrote, each from a moment on, and exact conversion with them. Pure.
+
+An amount of a currency is held in its nano-units, 10⁻⁹ of one, as dollars are in nano-dollars."""
 
 from __future__ import annotations
 
@@ -38,6 +40,26 @@ class Rate(msgspec.Struct, frozen=True):
         return f"1 {self.currency} = {usd(self.nano, 9)} USD{since}"
 
 
+class Exchanged(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the rate that a document was reckoned with: one unit of `currency` is `nano` nano-dollars, by `source` in force from
+    `begins_ms` on, fixed at `fixed_ms` (Unix milliseconds; 0: always)."""
+
+    currency: str
+    nano: int
+    begins_ms: int
+    source: str
+    fixed_ms: int
+
+    @property
+    def told(self) -> str:
+        """Return it as documents show it: `1 EUR = 1.08 USD from 2026-11-01`."""
+        return Rate(self.currency, self.nano, self.begins_ms).told
+
+    def of(self, nano: int) -> int:
+        """Return nano-dollars (>= 0) in nano-units of the currency, rounded half up once. A higher amount never gives less."""
+        return (2 * nano * NANO_PER_USD + self.nano) // (2 * self.nano)
+
+
 class Amount(msgspec.Struct, frozen=True):
     """Hold an amount in the smallest units of a currency (cents), and the rate that it was reckoned with."""
 
@@ -73,6 +95,11 @@ def amount_of(nano: int, rate: Rate) -> Amount:
     scaled = abs(nano) * 10 ** DIGITS.get(rate.currency, 2)
     units = (2 * scaled + rate.nano) // (2 * rate.nano)
     return Amount(-units if nano < 0 else units, rate.currency, rate.told)
+
+
+def unit_nano(currency: str) -> int:
+    """Return the smallest unit that a currency is paid in, in its nano-units: a cent is 10 000 000."""
+    return int(10 ** (9 - DIGITS.get(currency, 2)))
 
 
 def moment(at_ms: int) -> str:

@@ -17,8 +17,9 @@ from typing import Literal
 import msgspec
 
 from pointsman.core.billing import Billing, Consumption, Customer, Issuer, customer_of, digest
+from pointsman.core.exchange import DIGITS, USD, Exchanged, unit_nano
 from pointsman.core.pricing import NANO_PER_USD, usd_exact
-from pointsman.core.statement import BASIS_POINTS, CENT_NANO, Statement, cents_of, tax_of, wrong_sums
+from pointsman.core.statement import BASIS_POINTS, Statement, cents_of, tax_of, wrong_sums
 
 GENESIS = "0" * 64
 FORMAT = 1
@@ -61,9 +62,16 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     tax_id: str = ""
 
 
+class Corrects(msgspec.Struct, frozen=True):
+    """Hold the invoice whose usage is billed anew, and which of its lines."""
+
+    number: str
+    lines: tuple[int, ...]
+
+
 class Invoice(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=INVOICE):
     """Hold an invoice. It bills what the ledger had booked up to the row `upto_seq`; `rules_sha256` is the digest of the rules
-    that it was reckoned with."""
+    that it was reckoned with. One that `corrects` another bills credited usage of that anew, and `upto_seq` is 0."""
 
     number: str
     customer: Party
@@ -75,6 +83,7 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=I
     statement: Statement
     notes: str = ""
     print_markup: bool = False
+    corrects: Corrects | msgspec.UnsetType = msgspec.UNSET
     format: int = FORMAT
 
     @property
@@ -90,8 +99,9 @@ class Credited(msgspec.Struct, frozen=True):
 
 
 class CreditNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=CREDIT_NOTE):
-    """Hold a credit note against the invoice `credits`: net + tax + rounding = due, in nano-dollars, all of them positive but
-    the rounding. `lines` are those of the invoice that are credited, none where an amount or all that was left is."""
+    """Hold a credit note against the invoice `credits`, in its currency and at its rate: net + tax + rounding = due, in
+    nano-units, all of them positive but the rounding. `lines` are those of the invoice that are credited, none where an amount
+    or all that was left is."""
 
     number: str
     credits: str
@@ -107,6 +117,7 @@ class CreditNote(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
     rounding_nano: int
     due_nano: int
     reason: str = ""
+    exchanged: Exchanged | msgspec.UnsetType = msgspec.UNSET
     format: int = FORMAT
 
 
@@ -114,8 +125,9 @@ Document = Invoice | CreditNote
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold a document as the ledger has it. `seq` is its place in the chain, from 1; `n` its place in its series; `upto_seq` is
-    0 for credit notes; `membership` is the digest of what decided whose a request was."""
+    """Hold a document as the ledger has it. `seq` is its place in the chain, from 1; `n` its place in its series; `credits` the
+    invoice that a credit note is against or an invoice corrects, where `upto_seq` is 0; `due_nano` is in nano-units of the
+    document's currency; `membership` is the digest of what decided whose a request was."""
 
     seq: int
     number: str
@@ -162,16 +174,13 @@ def party_of(details: Customer | None, id: str) -> Party:
     if details is None:
         return Party(id=id, name=id)
     title = details.title if not details.each else ""
-    return Party(
-        id=id, name=title or id, address=details.address, email=details.email, tax_id=details.tax_id
-    )  # fmt: skip
+    return Party(id=id, name=title or id, address=details.address, email=details.email, tax_id=details.tax_id)
 
 
 def chain_of(previous: str, kept: Kept) -> str:
     """Return the chain's hash of a document, 64 hex digits; its own `chain` does not count."""
-    told = [
-        getattr(kept, name) for name in kept.__struct_fields__ if name not in ("document", "chain")
-    ]  # the document counts by its digest
+    # The document counts by its digest.
+    told = [getattr(kept, name) for name in kept.__struct_fields__ if name not in ("document", "chain")]
     return digest(msgspec.json.encode([previous, *told]))
 
 
@@ -275,7 +284,7 @@ class Settled:
 
 
 class Left(msgspec.Struct, frozen=True):
-    """Hold what of an invoice has not been credited, in nano-dollars, and which lines have been."""
+    """Hold what of an invoice has not been credited, in nano-units of its currency, and which lines have been."""
 
     due_nano: int
     net_nano: int
@@ -294,7 +303,8 @@ def left_of(invoice: Invoice, notes: Iterable[CreditNote]) -> Left:
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """Say what is to be credited: lines, an amount with tax in whole cents, or with neither all that is left."""
+    """Say what is to be credited: lines, an amount with tax in whole cents of the invoice's currency, or with neither all
+    that is left."""
 
     lines: tuple[int, ...] = ()
     amount_nano: int | None = None
@@ -305,7 +315,7 @@ def credited(invoice: Invoice, notes: Sequence[CreditNote], wish: Wish, number: 
     """Return a credit note against an invoice with these notes before it. Raise Refused, also when it would be above what is
     left."""
     left = left_of(invoice, notes)
-    rate = invoice.statement.tax_basis_points
+    rate, currency = invoice.statement.tax_basis_points, invoice.statement.currency
     if left.due_nano <= 0:
         raise Refused(f"nothing of {invoice.number} is left to be credited")
     lines: tuple[Credited, ...] = ()
@@ -315,17 +325,22 @@ def credited(invoice: Invoice, notes: Sequence[CreditNote], wish: Wish, number: 
         lines = tuple(_line_credited(invoice, left, n) for n in sorted(set(wish.lines)))
         net = sum(line.amount_nano for line in lines)
         tax = tax_of(net, rate)
-        due = cents_of(net + tax)
+        due = cents_of(net + tax, currency)
     elif wish.amount_nano is not None:
         due = wish.amount_nano
         tax = due - (due * BASIS_POINTS * 2 + BASIS_POINTS + rate) // (2 * (BASIS_POINTS + rate))
         net = due - tax
     else:
         due, net, tax = left.due_nano, left.net_nano, left.tax_nano
-    if due <= 0 or due % CENT_NANO:
-        raise Refused("a credit note is of one cent or more, in whole cents")
+    unit = unit_nano(currency)
+    if due <= 0 or due % unit:
+        least = (
+            "one cent or more, in whole cents" if currency == USD else f"{money(unit, currency)} or more, in whole ones"
+        )
+        raise Refused(f"a credit note is of {least}")
     if due > left.due_nano:
-        raise Refused(f"{money(due)} is more than what is left of {invoice.number}: {money(left.due_nano)}")
+        most = money(left.due_nano, currency)
+        raise Refused(f"{money(due, currency)} is more than what is left of {invoice.number}: {most}")
     return CreditNote(
         number=number,
         credits=invoice.number,
@@ -333,7 +348,8 @@ def credited(invoice: Invoice, notes: Sequence[CreditNote], wish: Wish, number: 
         issuer=invoice.issuer,
         period=invoice.period,
         issued_at_ms=at_ms,
-        currency=invoice.statement.currency,
+        currency=currency,
+        exchanged=invoice.statement.exchanged,
         lines=lines,
         net_nano=net,
         tax_basis_points=rate,
@@ -355,14 +371,23 @@ def _line_credited(invoice: Invoice, left: Left, n: int) -> Credited:
     return Credited(n, line.amount_nano)
 
 
-def money(nano: int) -> str:
-    """Return nano-dollars as dollars: two places where that is exact, else nine."""
+def money(nano: int, currency: str = USD) -> str:
+    """Return nano-units as an amount of a currency: as many places as it is paid with where that is exact, else nine."""
     text = usd_exact(abs(nano))
-    return ("-" if nano < 0 else "") + "$" + (text if nano % CENT_NANO else text[:-7])
+    if nano % unit_nano(currency) == 0:
+        text = text[: -(9 - DIGITS.get(currency, 2))].rstrip(".")
+    return ("-" if nano < 0 else "") + (f"${text}" if currency == USD else f"{text} {currency}")
+
+
+def currency_of(document: bytes) -> str:
+    """Return the currency of a document that `encoded` wrote. Raise msgspec.MsgspecError when it is none."""
+    found = decoded(document)
+    return (found.statement if isinstance(found, Invoice) else found).currency
 
 
 def nano_of_usd(text: str) -> int:
-    """Return dollars written as a decimal as nano-dollars. Raise ValueError when they are not whole nano-dollars, 0 or more."""
+    """Return an amount of any currency, written as a decimal, in nano-units. Raise ValueError when they are not whole, or less
+    than 0."""
     try:
         value = Decimal(text.strip().lstrip("$")) * NANO_PER_USD
         if not value.is_finite() or value != value.to_integral_value() or not 0 <= value < 10**18:

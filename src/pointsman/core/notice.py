@@ -34,6 +34,7 @@ KINDS: tuple[Kind, ...] = (
 RETIRES_DAYS = 30  # before its retirement a model is told of
 QUIET_S = 900.0
 MOST_QUIET = 10_000  # notices that are remembered
+State = Literal["waiting", "delivered", "failed", "held_back"]
 US = "\x1f"  # between the label values of a counter
 _QUOTAS = {
     "near": "is near its limit",
@@ -63,6 +64,28 @@ class Notice(msgspec.Struct, frozen=True):
     subject: str
     what: str
     text: str
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Hold what became of a notice in one channel: `at_ms` since when (Unix milliseconds), after how many tries, and why not;
+    held back: the channel was told the same a short time before."""
+
+    state: State
+    at_ms: int
+    tries: int = 0
+    reason: str = ""
+
+
+class Noted(msgspec.Struct):
+    """Hold a notice as it is kept, and what became of it, by channel. `repeated`: how often the same was found again and told
+    to nobody, the last time at `last_ms`; Unix milliseconds."""
+
+    id: str
+    at_ms: int
+    notice: Notice
+    last_ms: int
+    repeated: int = 0
+    told: dict[str, Told] = {}
 
 
 class Seen(msgspec.Struct, frozen=True):

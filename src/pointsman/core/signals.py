@@ -17,7 +17,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from pointsman.core.entry import Admitted, Feedback, Settled
+from pointsman.core.entry import Admitted, Feedback, Filed, Settled
 from pointsman.core.footprint import Footprint, Signals, alike
 from pointsman.core.outcome import Kind
 
@@ -46,7 +46,7 @@ class Asking(msgspec.Struct, frozen=True, gc=False, array_like=True):
         return self.ended_ms + self.rules.longest_ms + LATE_MS
 
 
-def asking_of(admitted: Admitted, settled: Settled | None, rules: Signals | None) -> Asking | None:
+def asking_of(admitted: Admitted | Filed, settled: Settled | None, rules: Signals | None) -> Asking | None:
     """Return a booked request as signals see it; None when it left no Footprint. `settled` None: its worker died."""
     if admitted.footprint is None or rules is None:
         return None
@@ -56,7 +56,7 @@ def asking_of(admitted: Admitted, settled: Settled | None, rules: Signals | None
     return Asking(admitted.id, admitted.at_ms, ended_ms, who, model, complete, admitted.footprint, rules)
 
 
-def abandoned(admitted: Admitted, settled: Settled, rules: Signals | None) -> Feedback | None:
+def abandoned(admitted: Admitted | Filed, settled: Settled, rules: Signals | None) -> Feedback | None:
     """Return the signal of a client that left its stream; None when it did not, or a limit of its own may have ended it."""
     seen = admitted.footprint
     if seen is None or rules is None or rules.abandoned is None:

@@ -25,6 +25,7 @@ from pointsman.core.billing import (
     details_of,
     holds,
 )
+from pointsman.core.exchange import USD, Exchanged, unit_nano
 from pointsman.core.pricing import ChargeState
 
 CENT_NANO = 10_000_000
@@ -65,13 +66,14 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold lines and their sums, in nano-dollars: subtotal (cost and markup) - discount = net, + tax = total, + rounding = due,
-    which is in whole cents. Of the requests, those with an estimated charge are in the sums, on lines of their own; unpriced
-    ones are not."""
+    """Hold lines and their sums, in nano-units of the currency: subtotal (cost and markup) - discount = net, + tax = total,
+    + rounding = due, which is in whole cents, or what else the currency is paid in. Of the requests, those with an estimated
+    charge are in the sums, on lines of their own; unpriced ones are not."""
 
     customer: str
     period: str
-    currency: str = "USD"
+    currency: str = USD
+    exchanged: Exchanged | msgspec.UnsetType = msgspec.UNSET  # of another currency: the rate it was reckoned with
     requests: int = 0
     estimated_requests: int = 0
     unpriced_requests: int = 0
@@ -114,9 +116,10 @@ def tax_of(net_nano: int, basis_points: int) -> int:
     return half_up(Fraction(net_nano * basis_points, BASIS_POINTS))
 
 
-def cents_of(total_nano: int) -> int:
-    """Return an amount in whole cents, as nano-dollars."""
-    return half_up(Fraction(total_nano, CENT_NANO)) * CENT_NANO
+def cents_of(total_nano: int, currency: str = USD) -> int:
+    """Return an amount in whole cents, or what a currency is paid in, as nano-units."""
+    unit = unit_nano(currency)
+    return half_up(Fraction(total_nano, unit)) * unit
 
 
 def stated(
@@ -127,8 +130,8 @@ def stated(
     by: Sequence[str] | None = None,
     most: int = MOST_LINES,
 ) -> Statement:
-    """Return the statement of a customer's consumption; what is of an earlier month than `period` is late. `by`: facts that
-    lines are grouped by, those of the rules if None. Raise TooManyLines for more than `most`."""
+    """Return the statement of a customer's consumption, in dollars; what is of an earlier month than `period` is late. `by`:
+    facts that lines are grouped by, those of the rules if None. Raise TooManyLines for more than `most`."""
     dims = rules.cost_centres if by is None else tuple(by)
     cells = [_Cell(rules, customer, one, _key(dims, period, one)) for one in used if one.requests]
     keys = sorted({cell.key for cell in cells})
@@ -143,11 +146,10 @@ def stated(
     discounted, discount_parts = _discounted(rules.discounts, cells, keys, period)
     lines = _lines(dims, cells, keys, marked, discounted)
     details = details_of(rules.customers, customer)
-    return _summed(
+    return summed(
         Statement(
             customer=customer,
             period=period,
-            currency=details.currency if details else "USD",
             tax_basis_points=details.tax_basis_points if details else 0,
             lines=lines,
             markups=markup_parts,
@@ -302,7 +304,7 @@ def _lines(
     return tuple(made)
 
 
-def _summed(given: Statement) -> Statement:
+def summed(given: Statement) -> Statement:
     """Return a statement with the sums of its lines."""
     lines = given.lines
     cost, markup, off = (
@@ -311,7 +313,7 @@ def _summed(given: Statement) -> Statement:
     )
     net = cost + markup - off
     tax = tax_of(net, given.tax_basis_points)
-    due = cents_of(net + tax)
+    due = cents_of(net + tax, given.currency)
     return msgspec.structs.replace(
         given,
         requests=sum(line.requests for line in lines),
@@ -331,7 +333,7 @@ def _summed(given: Statement) -> Statement:
 
 def wrong_sums(found: Statement) -> str:
     """Return what of a statement does not add up; "" when all does."""
-    again = _summed(found)
+    again = summed(found)
     for name in found.__struct_fields__:
         if getattr(again, name) != getattr(found, name):
             return f"{name} is {getattr(found, name)}, the lines give {getattr(again, name)}"

@@ -251,6 +251,9 @@ class Cache:
             part.embedding.stop()
         if part is not None and part.flight is not None:
             self._flights.failed(part)
+
+    def count(self) -> None:
+        """Note in the metrics what is kept, and what could not be: a file is written after its request has ended."""
         metrics, memory = self._metrics, self.memory
         metrics.cache_bytes, metrics.cache_entries = memory.bytes, memory.entries
         metrics.cache_errors = self.files.failed if self.shared is None else self.shared.failed

@@ -267,6 +267,7 @@ class Worker:
     def _own_metrics(self) -> Metrics:
         metrics = self.books.metrics
         metrics.count()
+        self.cache.count()
         metrics.config, metrics.plugin_failures = {self.live.world.version: 1}, dict(GUARDS.failures)
         metrics.active, metrics.connections = len(self.active), len(self.edges)
         metrics.complaints_lost, metrics.alerts = COMPLAINTS.lost, dict(self.live.alerts.counts)

@@ -49,7 +49,7 @@ EVENTS: dict[str, str] = {  # name -> who says it, and when
     "alert": "worker: a deployment, a quota, the counters or a cache need a look",
     "restart_needed": "worker, control: a changed setting takes a restart",
     "records_lost": "worker: the journal did not take records",
-    "not_kept": "worker, control: what signals or stored bodies need could not be written, read or deleted",
+    "not_kept": "worker, control: what signals, stored bodies or notices need could not be written, read or deleted",
     "few_files": "worker: fewer open files are allowed than the config needs",
     "keys_not_taken": "worker: what was published of keys could not be read",
     "plugin_disabled": "worker: a plug-in failed too often",

@@ -20,7 +20,8 @@ class Stale(Exception):
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Ask for a document to be kept. `make` is given its number and the documents that belong to `credits`, and returns it and
     what is due; it does nothing else, as the ledger waits for it. `seen`: the last place of the chain that it was reckoned
-    with, None where that does not count. An invoice whose customer and period have one is not made again."""
+    with, None where that does not count. An invoice whose customer and period have one is not made again, but for one that
+    corrects it: that has `credits`, and no `upto_seq`."""
 
     kind: str
     series: str
@@ -38,13 +39,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 class Consumed(msgspec.Struct, frozen=True):
     """Ask for sums by facts of the requests admitted from `begin_ms` to before `end_ms` (Unix milliseconds) and booked after
-    the row `after` up to the row `upto`."""
+    the row `after` up to the row `upto`. `reckoning`: at the charges of that one, instead of those that were booked."""
 
     facts: tuple[str, ...]
     begin_ms: int
     end_ms: int
     after: int
     upto: int
+    reckoning: str = ""
 
 
 class InvoiceReader(Protocol):

@@ -44,6 +44,12 @@ CREATE TRIGGER memberships_are_not_changed BEFORE UPDATE ON invoice_memberships 
 CREATE TRIGGER memberships_are_not_deleted BEFORE DELETE ON invoice_memberships BEGIN SELECT RAISE(ABORT, 'what invoices rest on is not deleted'); END;
 """  # noqa: E501  a statement with a semicolon inside has to stand on one line
 
+# An invoice that corrects another, which `credits` names then, is of the same customer and period.
+AGAIN = """
+DROP INDEX invoices_once;
+CREATE UNIQUE INDEX invoices_once ON invoices (customer, period) WHERE kind = 'invoice' AND credits = '';
+"""
+
 COLUMNS = Kept.__struct_fields__
 _ALL = ", ".join(COLUMNS)
 _MINE = "(:within = '' OR organisation = :within)"
@@ -51,7 +57,7 @@ ADD = f"INSERT INTO invoices ({_ALL}) VALUES ({', '.join('?' * len(COLUMNS))})" 
 ADD_MEMBERSHIP = "INSERT INTO invoice_memberships (sha256, blob) VALUES (?, ?) ON CONFLICT DO NOTHING"
 LAST = "SELECT seq, chain FROM invoices ORDER BY seq DESC LIMIT 1"
 LAST_OF_SERIES = "SELECT COALESCE(MAX(n), 0) FROM invoices WHERE series = ?"
-OF_PERIOD = f"SELECT {_ALL} FROM invoices WHERE kind = 'invoice' AND customer = ? AND period = ?"  # noqa: S608
+OF_PERIOD = f"SELECT {_ALL} FROM invoices WHERE kind = 'invoice' AND credits = '' AND customer = ? AND period = ?"  # noqa: S608
 RELATED = f"SELECT {_ALL} FROM invoices WHERE number = :number OR credits = :number ORDER BY seq"  # noqa: S608
 ONE = f"SELECT {_ALL} FROM invoices WHERE number = :number AND {_MINE}"  # noqa: S608
 LISTED = f"""SELECT {_ALL} FROM invoices WHERE seq > :after AND (:customer = '' OR customer = :customer)
@@ -63,21 +69,27 @@ _ANSWERED = ", ".join(f"'{outcome}'" for outcome in NO_ERROR)
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def consumption_sql(facts: Sequence[str]) -> str:
+def consumption_sql(facts: Sequence[str], *, reckoned: bool = False) -> str:
     """Return the statement of sums by month, facts, state and epoch; parameters are those of `fact_values` and `begin`, `end`
-    (Unix milliseconds), `after`, `upto` (seq, the first left out), `within`. KeyError for a name that is no fact."""
+    (Unix milliseconds), `after`, `upto` (seq, the first left out), `within`. `reckoned`: at the charges of the reckoning
+    `:reckoning`. KeyError for a name that is no fact."""
     columns = {name: name for name in FACTS}
     tags = iter(_LETTERS)
     groups = [_tag(next(tags)) if name.startswith(TAG) else columns[name] for name in facts]
     numbers = ", ".join(str(i + 1) for i in range(len(groups) + 3))
     listed = "".join(f", {expression} AS g_{_LETTERS[i]}" for i, expression in enumerate(groups))
+    state, nano, table = "charge_state", "charge_nano", "requests"
+    if reckoned:
+        state = "COALESCE(reckoned_state, charge_state)"
+        nano = "CASE WHEN row_seq IS NULL THEN charge_nano ELSE reckoned_nano END"
+        table = "requests LEFT JOIN reckoning_charges ON reckoning = :reckoning AND row_seq = seq"
     return f"""
-SELECT substr(day, 1, 7) AS month, charge_state, COALESCE((
+SELECT substr(day, 1, 7) AS month, {state} AS state, COALESCE((
         SELECT i.upto_seq FROM invoices i WHERE i.upto_seq >= requests.seq ORDER BY i.upto_seq LIMIT 1
     ), 0) AS epoch{listed},
     COUNT(*), COUNT(*) FILTER (WHERE outcome IN ({_ANSWERED})), SUM(input_tokens), SUM(output_tokens),
-    COALESCE(SUM(charge_nano), 0)
-FROM requests WHERE at_ms >= :begin AND at_ms < :end AND seq > :after AND seq <= :upto AND {_MINE}
+    COALESCE(SUM({nano}), 0)
+FROM {table} WHERE at_ms >= :begin AND at_ms < :end AND seq > :after AND seq <= :upto AND {_MINE}
 GROUP BY {numbers} ORDER BY {numbers}"""  # noqa: S608
 
 

@@ -79,7 +79,9 @@ class SqlInvoices:
             "within": self._within,
         }
         values |= sql.fact_values(query.facts)
-        rows = self._all(sql.consumption_sql(query.facts), values)
+        if query.reckoning:
+            values["reckoning"] = query.reckoning
+        rows = self._all(sql.consumption_sql(query.facts, reckoned=bool(query.reckoning)), values)
         return [_consumption(query.facts, tuple(row)) for row in rows]
 
     def newest(self) -> int:

@@ -16,7 +16,19 @@ from typing import Any, Literal, Protocol, Self
 import msgspec
 
 from pointsman.core.decide import Decision
-from pointsman.core.entry import FORMAT, Admitted, AttemptRow, Feedback, Settled, total_of
+from pointsman.core.entry import (
+    FORMAT,
+    WHOLE,
+    Admitted,
+    AttemptRow,
+    Feedback,
+    Filed,
+    Recorded,
+    Settled,
+    encode_recorded,
+    total_of,
+)
+from pointsman.core.head import Head, head_of
 from pointsman.core.signals import Asking
 from pointsman.stores.browsing import NO_ERROR as NO_ERROR
 from pointsman.stores.browsing import Browser
@@ -102,6 +114,11 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
     decision: Decision
     hold_nano: int
 
+    @property
+    def head(self) -> Head:
+        """Return what the row of its request says of it."""
+        return head_of(self.decision, self.hold_nano)
+
 
 class Mark(msgspec.Struct, frozen=True):
     """Hold how far a journal segment is booked: `offset` is the oldest byte still needed, `skipped` the damaged bytes
@@ -122,17 +139,20 @@ class Batch(msgspec.Struct):
     signals: list[Feedback] = []
     signalled: int = 0  # how many signals were new: set by who writes
     marks: dict[str, Mark] = {}
-    ended: list[tuple[Admitted | None, Settled | None]] = []  # what the rows were made of, for observers; never written
+    ended: list[tuple[Filed | None, Settled | None]] = []  # what the rows were made of, for observers; never written
 
 
 class Entry(msgspec.Struct, frozen=True):
     """Hold everything known of one request: its row and those of its attempts by column name, and its Decision; None
-    when that was lost or written in another format. `feedback`: what was given for it or its session, oldest first."""
+    when that was lost, written in another format, or is to be made again from what was `recorded` under the `policy` of its
+    version, as it was kept. `feedback`: what was given for it or its session, oldest first."""
 
     request: dict[str, Any]
     attempts: list[dict[str, Any]]
     decision: Decision | None
     feedback: list[dict[str, Any]] = []
+    recorded: Recorded | None = None
+    policy: bytes | None = None
 
 
 class Writer(InvoiceWriter, Protocol):
@@ -199,83 +219,74 @@ class Reader(Browser, Asker, Protocol):
         ...
 
 
-def request_row(admitted: Admitted | None, settled: Settled, decided: Decided | None, places: Places) -> Row:
+def request_row(
+    admitted: Admitted | Filed | None, settled: Settled, decided: Decided | Head | None, places: Places
+) -> Row:
     """Return the request row of an ended request. Without its Admitted record the row says so, and holds the charge."""
-    attempts = settled.attempts
-    nano, state = total_of(attempts)
+    attempts, hit, hit_columns = settled.attempts, settled.hit, _NO_HIT
+    head = (_head(decided) or _NO_HEAD) if admitted is not None else _LOST_HEAD
     last = attempts[-1] if attempts else None
-    planned = _planned(decided)
-    if settled.hit is not None:
-        hit = settled.hit
-        served: Row = (hit.deployment, hit.provider, hit.model, hit.served_model)
-        price_version, connect_us = "", 0
-    elif last is not None:
-        served = (last.deployment, last.provider, last.model, last.served_model)
-        price_version, connect_us = last.price_version, _us(last.connected_ms - last.started_ms)
+    if last is not None and len(attempts) == 1:
+        tokens, nano, state = msgspec.structs.astuple(last.usage), last.charge_nano, last.charge_state
     else:
-        place = places.get(planned, NO_PLACE)
-        served = (planned, place.provider, place.model, "")
-        price_version, connect_us = place.price_version, 0
+        tokens, (nano, state) = _tokens(attempts), total_of(attempts)
+    if hit is not None:
+        deployment, provider, model, served, price = hit.deployment, hit.provider, hit.model, hit.served_model, ""
+        connect_ms = 0.0
+        hit_columns = (hit.request_id, hit.age_ms, None if hit.saved_nano < 0 else hit.saved_nano)
+    elif last is not None:
+        deployment, provider, model, served = last.deployment, last.provider, last.model, last.served_model
+        price, connect_ms = last.price_version, last.connected_ms - last.started_ms
+    else:
+        deployment, connect_ms = head.planned, 0.0
+        place = places.get(deployment, NO_PLACE)
+        provider, model, served, price = place.provider, place.model, "", place.price_version
+    version, session, tags = "", "", ""
+    if admitted is not None:
+        version, session, tags = admitted.snapshot.version, admitted.session, _tags(admitted)
+    queue_ms, ended_ms = settled.queue_ms, settled.ended_ms
+    decide_ms, own_ms, first_ms = settled.decided_ms - queue_ms, ended_ms - settled.upstream_ms, settled.first_ms
     return (
         *(_asked(admitted, settled.route) if admitted is not None else _lost(settled)),
-        decided.decision.strategy if decided is not None else "",
-        planned,
-        *served,
-        settled.outcome,
-        settled.status,
-        len(attempts),
-        *_tokens(attempts),
-        None if nano < 0 else nano,
-        state,
-        *_reckoned(admitted, decided, price_version),
-        _us(settled.queue_ms),
-        _us(settled.decided_ms - settled.queue_ms),
-        connect_us,
-        _us(settled.first_ms),
-        _us(settled.ended_ms),
-        _us(settled.ended_ms - settled.upstream_ms),
-        0,
-        *_routed(admitted, decided),
-        settled.degraded,
-        *_labels(admitted),
-        settled.cache,
-        *_hit(settled),
-    )
+        head.strategy, head.planned, deployment, provider, model, served,
+        settled.outcome, settled.status, len(attempts), *tokens,
+        None if state == "unpriced" or nano < 0 else nano, state, None if head.hold_nano < 0 else head.hold_nano,
+        price, version, head.reason, head.probability,
+        round(queue_ms * 1000.0) if queue_ms > 0.0 else 0,
+        round(decide_ms * 1000.0) if decide_ms > 0.0 else 0,
+        round(connect_ms * 1000.0) if connect_ms > 0.0 else 0,
+        round(first_ms * 1000.0) if first_ms > 0.0 else 0,
+        round(ended_ms * 1000.0) if ended_ms > 0.0 else 0,
+        round(own_ms * 1000.0) if own_ms > 0.0 else 0,
+        0, head.path, head.arm, head.arm_probability, settled.degraded, session, tags, settled.cache, *hit_columns,
+    )  # fmt: skip
 
 
-def recovered_row(admitted: Admitted, decided: Decided | None, places: Places) -> Row:
+def recovered_row(admitted: Admitted | Filed, decided: Decided | Head | None, places: Places) -> Row:
     """Return the request row of a request whose worker died: charged with its hold, as an estimate (fault 79)."""
-    planned = _planned(decided)
+    head = _head(decided) or _NO_HEAD
+    planned, hold_nano = head.planned, None if head.hold_nano < 0 else head.hold_nano
     place = places.get(planned, NO_PLACE)
-    hold_nano = decided.hold_nano if decided is not None else -1
     return (
-        *_asked(admitted, decided.decision.route if decided is not None else admitted.request.route),
-        decided.decision.strategy if decided is not None else "",
-        planned,
-        planned,
-        place.provider,
-        place.model,
-        "",
-        RECOVERED,
-        0,
-        0,
+        *_asked(admitted, head.route or admitted.request.route),
+        *(head.strategy, planned, planned, place.provider, place.model, "", RECOVERED, 0, 0),
         *_NO_TOKENS,
-        None if hold_nano < 0 else hold_nano,
-        "unpriced" if hold_nano < 0 else "estimated",
-        *_reckoned(admitted, decided, place.price_version),
+        *(hold_nano, "unpriced" if hold_nano is None else "estimated", hold_nano, place.price_version),
+        *(admitted.snapshot.version, head.reason, head.probability),
         *_NO_TIMES,
-        1,
-        *_routed(admitted, decided),
-        "",
-        *_labels(admitted),
-        "",
+        *(1, head.path, head.arm, head.arm_probability, "", admitted.session, _tags(admitted), ""),
         *_NO_HIT,
     )
 
 
 def decision_row(id: str, decided: Decided) -> Row:
-    """Return the decision row of a request."""
-    return (id, FORMAT, _encode(decided.decision))
+    """Return the decision row of a request whose decision is kept as it was made."""
+    return (id, WHOLE, _encode(decided.decision))
+
+
+def recorded_row(filed: Filed) -> Row:
+    """Return the decision row of a request whose decision is made again when somebody asks for it."""
+    return (filed.request.id, FORMAT, encode_recorded(filed))
 
 
 def feedback_row(feedback: Feedback) -> Row:
@@ -286,63 +297,57 @@ def feedback_row(feedback: Feedback) -> Row:
 
 def attempt_rows(settled: Settled) -> list[Row]:
     """Return the attempt rows of an ended request, numbered from 1."""
-    return [
-        (
-            settled.id,
-            n,
-            a.deployment,
-            a.provider,
-            a.model,
-            a.served_model,
-            a.outcome,
-            a.status,
-            _us(a.started_ms),
-            _us(a.connected_ms - a.started_ms),
-            _us(a.answered_ms - a.started_ms),
-            _us(a.ended_ms - a.started_ms),
-            *msgspec.structs.astuple(a.usage),
-            None if a.charge_nano < 0 else a.charge_nano,
-            a.charge_state,
-            a.price_version,
-            a.message[:MESSAGE_CHARACTERS],
-        )
-        for n, a in enumerate(settled.attempts, 1)
-    ]
+    return [_attempt(settled.id, n, attempt) for n, attempt in enumerate(settled.attempts, 1)]
+
+
+def _attempt(id: str, n: int, a: AttemptRow) -> Row:
+    began_ms, nano = a.started_ms, a.charge_nano
+    connect_ms, first_ms, total_ms = a.connected_ms - began_ms, a.answered_ms - began_ms, a.ended_ms - began_ms
+    return (
+        id,
+        n,
+        a.deployment,
+        a.provider,
+        a.model,
+        a.served_model,
+        a.outcome,
+        a.status,
+        round(began_ms * 1000.0) if began_ms > 0.0 else 0,
+        round(connect_ms * 1000.0) if connect_ms > 0.0 else 0,
+        round(first_ms * 1000.0) if first_ms > 0.0 else 0,
+        round(total_ms * 1000.0) if total_ms > 0.0 else 0,
+        *msgspec.structs.astuple(a.usage),
+        None if nano < 0 else nano,
+        a.charge_state,
+        a.price_version,
+        a.message[:MESSAGE_CHARACTERS],
+    )
 
 
 NO_PLACE = Place("", "", "")
+_NO_HEAD = Head("", "", "", -1, "", None)
+_LOST_HEAD = Head("", "", "", -1, ADMISSION_LOST, None)
 _NO_TOKENS: Row = (0, 0, 0, 0, 0, 0, 0, 0, "unknown")
-_NO_HIT: Row = ("", None, None)
+_NO_HIT: tuple[str, int | None, int | None] = ("", None, None)
 _NO_TIMES: Row = (0, 0, 0, 0, 0, 0)
 _SOURCES: tuple[Literal["measured", "estimated", "unknown"], ...] = ("measured", "estimated", "unknown")  # best first
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def _asked(a: Admitted, route: str) -> Row:
+def _head(decided: Decided | Head | None) -> Head | None:
+    return decided.head if isinstance(decided, Decided) else decided
+
+
+def _asked(a: Admitted | Filed, route: str) -> Row:
     """Return the columns `id` to `route`, which is the one that decided, as the operator named it."""
-    r, day = a.request, day_of(a.at_ms // DAY_MS)
-    return (r.id, a.client_id, a.at_ms, day, *a.caller, r.kind, int(r.features.stream), a.asked_model, route)
+    r, at_ms = a.request, a.at_ms
+    day = day_of(at_ms // DAY_MS)
+    return (r.id, a.client_id, at_ms, day, *a.caller, r.kind, int(r.features.stream), a.asked_model, route)
 
 
-def _routed(admitted: Admitted | None, decided: Decided | None) -> Row:
-    """Return the columns `path` to `arm_probability`."""
-    if admitted is None or decided is None:
-        return ("", "", None)
-    d = decided.decision
-    return (", ".join(d.path), d.arm, d.arm_probability if d.arm else None)
-
-
-def _labels(admitted: Admitted | None) -> Row:
-    """Return the columns `session` and `tags`; tags with a comma on both sides, so that one is found by `,tag,`."""
-    if admitted is None:
-        return ("", "")
-    return (admitted.session, f",{','.join(admitted.tags)}," if admitted.tags else "")
-
-
-def _hit(settled: Settled) -> Row:
-    """Return the columns `cached_id` to `saved_nano`: the request whose answer was given again, how old that was, its cost."""
-    hit = settled.hit
-    return _NO_HIT if hit is None else (hit.request_id, hit.age_ms, None if hit.saved_nano < 0 else hit.saved_nano)
+def _tags(admitted: Admitted | Filed) -> str:
+    """Return tags with a comma on both sides, so that one is found by `,tag,`."""
+    return f",{','.join(admitted.tags)}," if admitted.tags else ""
 
 
 def _lost(s: Settled) -> Row:
@@ -351,31 +356,8 @@ def _lost(s: Settled) -> Row:
     return (s.id, "", at_ms, day_of(at_ms // DAY_MS), "", "", "", "", "", 0, "", s.route)
 
 
-def _reckoned(admitted: Admitted | None, decided: Decided | None, price_version: str) -> Row:
-    """Return the columns `hold_nano` to `probability`."""
-    if admitted is None:
-        return (None, price_version, "", ADMISSION_LOST, None)
-    if decided is None:
-        return (None, price_version, admitted.config_version, "", None)
-    d = decided.decision
-    hold = None if decided.hold_nano < 0 else decided.hold_nano
-    return (hold, price_version, admitted.config_version, d.reason, d.probabilities[0] if d.probabilities else None)
-
-
-def _us(ms: float) -> int:
-    """Return milliseconds as whole microseconds; 0 for what did not happen."""
-    return round(ms * 1000.0) if ms > 0.0 else 0
-
-
-def _planned(decided: Decided | None) -> str:
-    """Return the deployment that was drawn; "" when none was eligible, or the decision is not known."""
-    return decided.decision.candidates[decided.decision.order[0]] if decided and decided.decision.order else ""
-
-
 def _tokens(attempts: tuple[AttemptRow, ...]) -> Row:
     """Return the token columns: sums over the attempts, and the weakest source among those that used any."""
-    if len(attempts) == 1:
-        return msgspec.structs.astuple(attempts[0].usage)
     parts = [msgspec.structs.astuple(a.usage) for a in attempts if a.usage.source != "unknown" or a.charge_nano]
     if not parts:
         return _NO_TOKENS

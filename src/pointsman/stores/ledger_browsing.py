@@ -6,8 +6,10 @@ are new in it: they are the ones with a higher `seq` than any before.
 
 from __future__ import annotations
 
+from pointsman.stores import ledger_spans
 from pointsman.stores.browsing import DAY_MS, FIELDS, HOUR_MS, NO_ERROR, TIMES, Search, Sums
 
+WELL = "ok"  # the outcome that is no news
 _OK = ", ".join(f"'{outcome}'" for outcome in NO_ERROR)
 MEASURES = {
     "requests": "COUNT(*)",
@@ -34,18 +36,23 @@ def _table(name: str) -> str:
     return f"CREATE TABLE {name} (begins_ms INTEGER NOT NULL, {texts}, {counts}, PRIMARY KEY ({keys})) WITHOUT ROWID"
 
 
+def _added(name: str, what: str) -> str:
+    """Return the statement that adds rows to the sums."""
+    keys = ", ".join(_KEYS)
+    sums = ", ".join(f"{measure} = {name}.{measure} + excluded.{measure}" for measure in MEASURES)
+    return f"INSERT INTO {name} ({keys}, {', '.join(MEASURES)}) {what} ON CONFLICT ({keys}) DO UPDATE SET {sums}"
+
+
 def _fold(name: str, after: str) -> str:
     """Return the statement that adds the requests with a `seq` after this one to the sums."""
-    unit, keys = _UNITS[name], ", ".join(_KEYS)
-    sums = ", ".join(f"{measure} = {name}.{measure} + excluded.{measure}" for measure in MEASURES)
-    return (
-        f"INSERT INTO {name} ({keys}, {', '.join(MEASURES)}) "  # noqa: S608  names of our own tables
-        f"SELECT at_ms / {unit} * {unit}, {', '.join((*FIELDS, *MEASURES.values()))} FROM requests WHERE seq > {after} "
-        f"GROUP BY {', '.join(str(n + 1) for n in range(len(_KEYS)))} ON CONFLICT ({keys}) DO UPDATE SET {sums}"
-    )
+    unit, ordinals = _UNITS[name], ", ".join(str(n + 1) for n in range(len(_KEYS)))
+    chosen = f"at_ms / {unit} * {unit}, {', '.join((*FIELDS, *MEASURES.values()))}"
+    return _added(name, f"SELECT {chosen} FROM requests WHERE seq > {after} GROUP BY {ordinals}")  # noqa: S608  our own
 
 
-FOLDS = tuple(_fold(name, "?") for name in _UNITS)  # the highest `seq` before
+# One row of `stores/ledger_folding.py`, and all that is after the highest `seq` before.
+ADDS = {name: _added(name, f"VALUES ({', '.join('?' * (len(_KEYS) + len(MEASURES)))})") for name in _UNITS}
+FOLDS = tuple(_fold(name, "?") for name in _UNITS)
 NEWEST = "SELECT COALESCE(MAX(seq), 0) FROM requests"
 
 # What a list leads to at once; outcome: what went wrong is rare, and looked for.
@@ -60,12 +67,12 @@ _TEXT = (
     "id || ' ' || client_id || ' ' || route || ' ' || deployment || ' ' || provider || ' ' || model || ' ' || served_model"
     " || ' ' || asked_model || ' ' || key || ' ' || outcome || ' ' || reason || ' ' || path || ' ' || session || ' ' || tags"
 )
-_INDEXED = frozenset({"route", "deployment", "key", "outcome"})
+_LED = frozenset({*ledger_spans.FIELDS, "outcome"})
 
 
 def leads(query: Search) -> bool:
-    """Tell whether an index leads to what is asked for, so that nothing has to be passed over."""
-    one = len(query.where) <= 1 and query.where.keys() <= _INDEXED
+    """Tell whether an index or spans lead to what is asked for, so that next to nothing has to be passed over."""
+    one = len(query.where) <= 1 and query.where.keys() <= _LED and query.where.get("outcome") != WELL
     return one and not (query.words or query.failed or query.since_ms)
 
 
@@ -73,6 +80,8 @@ def search_sql(query: Search) -> str:
     """Return the statement of a search; parameters are those of `search_values`. KeyError for a name that is none."""
     known = {name: name for name in (*FIELDS, "outcome")}
     parts = [f"{known[name]} = :w_{name}" for name in query.where]
+    if query.where.get("outcome", WELL) != WELL:
+        parts.append(f"outcome <> '{WELL}'")  # as the index has it
     parts += [
         f"(instr(lower({_TEXT}), :word_{letter}) > 0 OR ((attempts > 1 OR outcome <> 'ok') AND EXISTS (SELECT 1"  # noqa: S608
         f" FROM attempts a WHERE a.request_id = requests.id AND instr(lower(a.message), :word_{letter}) > 0)))"

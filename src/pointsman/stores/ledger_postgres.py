@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pointsman.core.invoice import Kept
-from pointsman.stores import invoices_sql, ledger_browsing, ledger_signals
+from pointsman.stores import invoices_sql, ledger_browsing, ledger_signals, ledger_spans
 from pointsman.stores import ledger_schema as sql
 from pointsman.stores.invoices import Order
 from pointsman.stores.ledger import (
@@ -67,8 +67,8 @@ class PostgresWriter:
         with _told(), self._ready() as link, link.transaction(LOCK):
             newest = link.execute(ledger_browsing.NEWEST)[0][0] if batch.requests else 0
             new = [self._insert(table, rows) if rows else 0 for table, rows in zip(TABLES, parts, strict=True)]
-            for fold in ledger_browsing.FOLDS if new[0] else ():
-                link.execute(fold, (newest,))
+            for statement in (*ledger_browsing.FOLDS, *ledger_spans.SPREADS) if new[0] else ():
+                link.execute(statement, (newest,))
             if batch.askings:
                 batch.signalled = ledger_signals.book(link, batch)
             if marks:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
 
 from pointsman.core.decide import Decision
-from pointsman.core.entry import FORMAT
+from pointsman.core.entry import FORMAT, WHOLE, decode_recorded
 from pointsman.core.reconcile import Booked
 from pointsman.stores import ledger_browsing as browsing
-from pointsman.stores import ledger_feedback, report_sql
+from pointsman.stores import ledger_feedback, ledger_spans, report_sql
 from pointsman.stores import ledger_schema as sql
 from pointsman.stores.browsing import LATE_MS, LOOKED, Found, Search, Sum, Sums
 from pointsman.stores.invoices_sql import SqlInvoices
@@ -86,8 +87,21 @@ class SqlReader(Reports, SqlInvoices):
         decisions = self._all(sql.SELECT_DECISION, (id,))
         row = dict(rows[0])
         feedback = self._all(ledger_feedback.OF_REQUEST, {**row, "most": MOST_FEEDBACK})
-        made = _decision(*decisions[0]) if decisions else None
-        return Entry(row, attempts, made, [dict(each) for each in reversed(feedback)])
+        made = Entry(row, attempts, None, [dict(each) for each in reversed(feedback)])
+        return self._decided(made, *decisions[0]) if decisions else made
+
+    def _decided(self, entry: Entry, format: int, blob: bytes) -> Entry:
+        """Return an entry with its Decision, or with what it is made again from, unless neither can be read."""
+        try:
+            if format == WHOLE:
+                return msgspec.structs.replace(entry, decision=msgspec.msgpack.decode(blob, type=Decision))
+            if format == FORMAT:
+                kept = self._all(sql.SELECT_POLICY, (entry.request["config_version"],))
+                policy = bytes(kept[0][0]) if kept else None
+                return msgspec.structs.replace(entry, recorded=decode_recorded(blob), policy=policy)
+        except ValueError:  # MsgspecError among them
+            return entry
+        return entry
 
     def recent(self, count: int, after: int | None = None) -> list[dict[str, Any]]:
         """Return the newest rows, oldest first; or the oldest ones booked after a `seq`."""
@@ -100,13 +114,26 @@ class SqlReader(Reports, SqlInvoices):
         """Return one page of requests, the newest first."""
         before = query.before or self._all(browsing.NEWEST, ())[0][0] + 1
         floor = 0 if browsing.leads(query) and not self._within else max(0, before - 1 - LOOKED)
-        values = browsing.search_values(query, self._within, floor, before)
-        rows = [dict(row) for row in self._all(browsing.search_sql(query), values)]
+        rows: list[dict[str, Any]] = []
+        for after, until in self._stretches(query, floor, before):
+            values = browsing.search_values(query, self._within, after, until)
+            rows += [dict(row) for row in self._rows(browsing.search_sql(query), values)]
+            if len(rows) > query.most:
+                break
         if len(rows) > query.most:
             return Found(rows[: query.most], rows[query.most - 1]["seq"])
         older = self._all(browsing.AT_FLOOR, {"floor": floor}) if floor else []
         cut = bool(older) and older[0][0] >= query.since_ms - LATE_MS
         return Found(rows, floor + 1 if cut else 0, cut)
+
+    def _stretches(self, query: Search, floor: int, before: int) -> Iterator[tuple[int, int]]:
+        """Return the bounds in `seq` to search between, both left out, the latest first."""
+        field = next((name for name in ledger_spans.FIELDS if name in query.where), "")
+        if not field:
+            return iter([(floor, before)])
+        span = ledger_spans.SPAN
+        bounds = {"field": field, "value": query.where[field], "first": (floor + 1) // span, "last": before // span}
+        return ledger_spans.stretches([row[0] for row in self._rows(ledger_spans.FIND, bounds)], floor, before)
 
     def sums(self, query: Sums) -> tuple[list[Sum], Sum]:
         """Return sums of hours by group, and of all."""
@@ -128,12 +155,3 @@ class SqlReader(Reports, SqlInvoices):
 # The measures of a UsageRow, in its order.
 _NAMES = {"feedback": "feedback_score", "implicit": "implicit_score"}
 _USAGE = tuple(_NAMES.get(name, name) for name in UsageRow.__struct_fields__ if name != "group")
-
-
-def _decision(format: int, blob: bytes) -> Decision | None:
-    if format != FORMAT:
-        return None
-    try:
-        return msgspec.msgpack.decode(blob, type=Decision)
-    except msgspec.MsgspecError:
-        return None

@@ -27,12 +27,15 @@ _OLD_FEEDBACK = (
     "FROM feedback WHERE at_ms < :before AND seq < :keep AND seq < (SELECT COALESCE(MAX(seq), 0) FROM feedback)"
 )
 _OLD_DECISIONS = "FROM decisions WHERE request_id < :bound"  # ids sort by time
+_OLD_NOTICES = "FROM notices WHERE at_ms < :before"
 _COUNT_REQUESTS = f"SELECT COUNT(*) {_OLD_REQUESTS}"
 _COUNT_FEEDBACK = f"SELECT COUNT(*) {_OLD_FEEDBACK}"
 _COUNT_DECISIONS = f"SELECT COUNT(*) {_OLD_DECISIONS}"
+_COUNT_NOTICES = f"SELECT COUNT(*) {_OLD_NOTICES}"
 _SOME_REQUESTS = f"SELECT seq, id {_OLD_REQUESTS} ORDER BY at_ms LIMIT :most"
 _SOME_FEEDBACK = f"SELECT seq {_OLD_FEEDBACK} ORDER BY at_ms LIMIT :most"
 _SOME_DECISIONS = f"SELECT request_id {_OLD_DECISIONS} ORDER BY request_id LIMIT :most"
+_SOME_NOTICES = f"SELECT seq {_OLD_NOTICES} ORDER BY at_ms LIMIT :most"
 _SUMS = {"hours": "hour_sums_days", "days": "day_sums_days"}
 
 
@@ -113,6 +116,8 @@ def due(ask: Ask, rules: Retention, now_ms: int) -> tuple[dict[str, int], Kept]:
     if rules.feedback_days:
         values = {"before": _before(rules.feedback_days, now_ms), "keep": kept.feedback}
         found["feedback"] = _count(ask, _COUNT_FEEDBACK, values)
+    if rules.notices_days:
+        found["notices"] = _count(ask, _COUNT_NOTICES, {"before": _before(rules.notices_days, now_ms)})
     for table, setting in _SUMS.items():
         if getattr(rules, setting):
             values = {"before": _before(getattr(rules, setting), now_ms)}
@@ -166,6 +171,15 @@ def _feedback(db: Db, rules: Retention, now_ms: int) -> int:
     return len(rows)
 
 
+def _notices(db: Db, rules: Retention, now_ms: int) -> int:
+    if not rules.notices_days:
+        return 0
+    rows = db.execute(_SOME_NOTICES, {"before": _before(rules.notices_days, now_ms), "most": BATCH}).fetchall()
+    if rows:
+        db.executemany("DELETE FROM notices WHERE seq = ?", [(row[0],) for row in rows])
+    return len(rows)
+
+
 def _sums(table: str) -> Callable[[Db, Retention, int], int]:
     """Return what deletes the oldest hour or day of a table of sums."""
     oldest = f"SELECT begins_ms, COUNT(*) FROM {table} WHERE begins_ms < :before GROUP BY 1 ORDER BY 1 LIMIT 1"  # noqa: S608
@@ -185,6 +199,7 @@ _DELETES: dict[str, Callable[[Db, Retention, int], int]] = {
     "requests": _requests,
     "decisions": _decisions,
     "feedback": _feedback,
+    "notices": _notices,
     **{table: _sums(table) for table in _SUMS},
 }
 

@@ -6,7 +6,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from string import ascii_lowercase
 
-from pointsman.stores import invoices_schema, ledger_browsing, ledger_signals, price_history, reckonings
+from pointsman.stores import (
+    invoices_schema,
+    ledger_browsing,
+    ledger_signals,
+    ledger_spans,
+    notices,
+    price_history,
+    reckonings,
+)
 from pointsman.stores.ledger import ATTEMPT_COLUMNS, FEEDBACK_COLUMNS, REQUEST_COLUMNS
 
 APPLICATION_ID = 0x504D4C47  # "PMLG", so that any other SQLite file is refused
@@ -181,7 +189,18 @@ _RECKONINGS = reckonings.MIGRATION
 # footprints: what requests left, as long as another one may say something of their answers.
 _SIGNALS = ledger_signals.MIGRATION
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _INVOICES, _EXPORTS, _PRICES, _RECKONINGS, _SIGNALS)
+# notices: what was told to whom, and what became of it.
+_NOTICES = notices.MIGRATION
+
+# Invoices that correct others; what each request costs in a reckoning.
+_AGAIN = invoices_schema.AGAIN + reckonings.CHARGES
+
+# spans: where a route, a deployment or a key occurs, in place of an index on each.
+_SPANS = ledger_spans.MIGRATION
+
+MIGRATIONS: tuple[str, ...] = (
+    _V1, _V2, _V3, _V4, _V5, _INVOICES, _EXPORTS, _PRICES, _RECKONINGS, _SIGNALS, _NOTICES, _AGAIN, _SPANS,
+)  # fmt: skip
 
 
 def _insert(table: str, columns: tuple[str, ...]) -> str:

@@ -57,6 +57,20 @@ CREATE TRIGGER reckoning_sums_are_not_changed BEFORE UPDATE ON reckoning_sums BE
 CREATE TRIGGER reckoning_sums_are_not_deleted BEFORE DELETE ON reckoning_sums BEGIN SELECT RAISE(ABORT, 'what was reckoned is not deleted'); END;
 """  # noqa: E501  a statement with a semicolon inside has to stand on one line
 
+# reckoning_charges: of each request whose charge is another than was booked, what it is then (no figure: unpriced).
+CHARGES = """
+ALTER TABLE reckonings ADD COLUMN charges INTEGER NOT NULL DEFAULT -1;
+CREATE TABLE reckoning_charges (
+    reckoning TEXT NOT NULL,
+    row_seq INTEGER NOT NULL,
+    reckoned_nano INTEGER,
+    reckoned_state TEXT NOT NULL,
+    PRIMARY KEY (reckoning, row_seq)
+) WITHOUT ROWID;
+CREATE TRIGGER reckoning_charges_are_not_changed BEFORE UPDATE ON reckoning_charges BEGIN SELECT RAISE(ABORT, 'what was reckoned is not changed'); END;
+CREATE TRIGGER reckoning_charges_are_not_deleted BEFORE DELETE ON reckoning_charges BEGIN SELECT RAISE(ABORT, 'what was reckoned is not deleted'); END;
+"""  # noqa: E501
+
 
 class Sums(msgspec.Struct, kw_only=True):
     """Hold the sums of some attempts. `booked_*` is what the ledger says; `reckoned_nano` what they cost at the other prices,
@@ -86,7 +100,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reckoning(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what a reckoning is of, and its totals."""
+    """Hold what a reckoning is of, and its totals. `charges`: how many requests have another charge than was booked; -1: it was
+    made before these were kept."""
 
     id: str
     made_ms: int
@@ -101,6 +116,7 @@ class Reckoning(msgspec.Struct, frozen=True, kw_only=True):
     booked_unpriced: int
     reckoned_nano: int
     unpriced: int
+    charges: int = -1
 
     @property
     def difference_nano(self) -> int:
@@ -128,6 +144,7 @@ _ADD = f"INSERT INTO reckonings ({', '.join(_HEAD)}) VALUES ({', '.join('?' * le
 _PLACE = ("id", "day", "provider", "model", "deployment")
 _ADD_SUMS = f"""INSERT INTO reckoning_sums ({", ".join((*_PLACE, *_SUMS))})
 VALUES ({", ".join("?" * (len(_PLACE) + len(_SUMS)))})"""  # noqa: S608
+_ADD_CHARGE = "INSERT INTO reckoning_charges (reckoning, row_seq, reckoned_nano, reckoned_state) VALUES (?, ?, ?, ?)"
 _LISTED = f"SELECT {', '.join(_HEAD)} FROM reckonings ORDER BY made_ms DESC, id LIMIT :most"  # noqa: S608
 _FIND = f"SELECT {', '.join(_HEAD)} FROM reckonings WHERE id >= :text AND id < :end ORDER BY id LIMIT 2"  # noqa: S608
 _LINES = f"""SELECT {", ".join((*_PLACE[1:], *_SUMS))} FROM reckoning_sums WHERE id = :id
@@ -167,6 +184,18 @@ def keep(db: Db, made: Reckoning, lines: Iterable[Line]) -> None:
     ]
     if rows:
         db.executemany(_ADD_SUMS, rows)
+
+
+def keep_charges(db: Db, id: str, charges: Iterable[tuple[int, int | None, str]]) -> None:
+    """Store charges of requests (`seq`, nano-dollars, state), inside a transaction, before the reckoning itself."""
+    rows = [(id, *one) for one in charges]
+    if rows:
+        db.executemany(_ADD_CHARGE, rows)
+
+
+def charges_kept(ask: Ask, id: str) -> int:
+    """Return how many charges a reckoning has."""
+    return int(ask("SELECT COUNT(*) FROM reckoning_charges WHERE reckoning = :id", {"id": id})[0][0])
 
 
 def reckonings(ask: Ask) -> list[Reckoning]:

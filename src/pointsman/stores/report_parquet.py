@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,8 @@ from pointsman.stores import report_sql
 from pointsman.stores.duck import Bounds, Duck, quoted
 from pointsman.stores.export_columns import POLICIES, TABLES, Part, exported
 from pointsman.stores.report import Question
-from pointsman.stores.report_reading import Reports
+from pointsman.stores.report_duck_sql import FEW_GROUPS, answer_sql, groups_sql
+from pointsman.stores.report_reading import Reports, Row, Rows
 from pointsman.stores.report_sql import DUCKDB
 from pointsman.stores.sql import Values
 
@@ -77,6 +78,16 @@ class ParquetReader(Reports):
             )
         listed = ", ".join(f"'{quoted(self._folder.resolve() / part.path)}'" for part in parts)
         return f"SELECT * FROM read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"  # noqa: S608
+
+    def _summed(self, q: Question, values: Mapping[str, Any], most: int) -> tuple[Rows, Row]:
+        count = groups_sql(q)
+        many = bool(count) and self._rows(count, values)[0][0] > FEW_GROUPS
+        *steps, last = answer_sql(q, many=many)
+        for step in steps:
+            self._rows(step, values)
+        (_, *whole), *found = self._rows(last, values)
+        wide = len(q.by) + bool(q.every)
+        return [row[1:] for row in found], tuple(whole[wide : wide + len(report_sql.aggregates(q))])
 
     def _rows(self, statement: str, values: Values) -> list[tuple[Any, ...]]:
         return self._duck.run(statement, values)

@@ -24,6 +24,8 @@ from pointsman.stores.report import (
 from pointsman.stores.report_sql import Engine
 from pointsman.stores.sql import Values
 
+Row = tuple[Any, ...]
+Rows = list[Row]
 Sums = dict[str, Any]  # by measure
 Judged = dict[tuple[Any, ...], dict[str, int]]  # by group, () for the total
 _NEVER = dict.fromkeys(JUDGED, 0)
@@ -55,17 +57,9 @@ class Reports:
         most = q.most + 1 if sql.is_ordered(q) else MOST_ROWS + 1
         values = sql.values(q, self._within, most)
         judged: Judged = {(): _NEVER}
-        found: list[tuple[Any, ...]] = []
         wide = len(q.by) + bool(q.every)
         with self._over(q), self._at_once():
-            if wide:
-                found = [tuple(row) for row in self._rows(sql.sums_sql(q, self._engine), values)]
-            if 0 < len(found) < most and sql.adds_up(q):  # the groups are all there is: no second look at the rows
-                columns = list(zip(*found, strict=True))[wide:]
-                whole = tuple(sum(int(value or 0) for value in column) for column in columns)
-            else:
-                [row] = self._rows(sql.sums_sql(q, self._engine, total=True), values)
-                whole = tuple(row)
+            found, whole = self._summed(q, values, most)
             if sql.judgements(q):
                 judged |= self._judged(q, values)
         if len(found) > MOST_ROWS:
@@ -80,6 +74,18 @@ class Reports:
             _arrange(rows, wide + q.measures.index(q.order or q.measures[0]), wide)
         total = _measured(q, _sums_of(q, whole) | _told(judged[()]))
         return Report(q, columns_of(q), rows[: q.most], total, len(rows) > q.most)
+
+    def _summed(self, q: Question, values: Mapping[str, Any], most: int) -> tuple[Rows, Row]:
+        """Return the sums of the groups, `most` at most, and of all rows."""
+        wide = len(q.by) + bool(q.every)
+        found: Rows = []
+        if wide:
+            found = [tuple(row) for row in self._rows(sql.sums_sql(q, self._engine), values)]
+        if 0 < len(found) < most and sql.adds_up(q):  # the groups are all there is: no second look at the rows
+            columns = list(zip(*found, strict=True))[wide:]
+            return found, tuple(sum(int(value or 0) for value in column) for column in columns)
+        [row] = self._rows(sql.sums_sql(q, self._engine, total=True), values)
+        return found, tuple(row)
 
     def tokens(self, question: Question, over: tuple[int, ...], moments: tuple[int, ...]) -> list[Tokens]:
         """Return what the requests of a question used, by group, route and class of prices. Raise ReportError, LedgerError."""

@@ -7,6 +7,7 @@ what somebody asks for is looked up in the tables, values are parameters.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import product
 from string import ascii_lowercase
@@ -21,15 +22,20 @@ from pointsman.stores.report import GROUPS, JUDGED, MADE, MEASURES, MOST_ROWS, P
 Named = tuple[str, str]  # what a column is called, and its expression over `r`
 
 
+_REST = "substr({tags}, instr({tags}, {begin}) + length({begin}))"
+_TAGGED = f"substr({_REST}, 1, instr({_REST}, ',') - 1)"
+
+
 class Engine(msgspec.Struct, frozen=True):
     """Hold how an engine says it. `quantiles`: PERCENTS of the positive values of a column, in one text with commas, NULL when
     there are none; `micro`: a score in millionths, rounded half up; `divide`: whole numbers, to a whole one; `attempts`: the
-    rows of attempts."""
+    rows of attempts; `tagged`: what follows the first `NAME:` in a text that has one, of the parameters of `place`."""
 
     quantiles: str
     micro: str
     divide: str = "/"
     attempts: str = "ATTEMPTS"
+    tagged: str = _TAGGED
 
 
 _SHARES = ", ".join(f"{percent / 100:g}" for percent in PERCENTS)
@@ -52,10 +58,11 @@ POSTGRES = Engine(
     attempts=f"({ATTEMPTS})",
 )
 DUCKDB = Engine(
-    quantiles=f"array_to_string(quantile_disc({{column}}, [{_SHARES}]) FILTER (WHERE {{column}} > 0), ',')",
+    quantiles="",  # `stores/report_duck_sql.py`
     micro="CAST(floor(f.score * 1000000 + 0.5) AS BIGINT)",
     divide="//",  # `/` is of fractions
     attempts="attempts",  # an export holds them so
+    tagged="regexp_extract({tags}, :pattern_{place}, 1)",  # of one column: once for each text of a file, not for each row
 )
 
 _COUNTS = (*[name for name in TOKEN_COLUMNS if name != "usage_source"], "charge_nano")
@@ -94,11 +101,11 @@ def sums_sql(question: Question, engine: Engine, *, total: bool = False) -> str:
     of `named`, then `parts`, quantiles of a column together where its first one stands."""
     groups = [] if total else named(question, engine)
     chosen = [f"{expression} AS {name}" for name, expression in groups]
-    chosen += [_aggregate(column, engine) for column in aggregates(question)]
+    chosen += [aggregate(column, engine) for column in aggregates(question)]
     numbers = ", ".join(str(n + 1) for n in range(len(groups)))
     table = engine.attempts if question.of == "attempts" else "requests"
     text = f"SELECT {', '.join(chosen)} FROM {table} r WHERE {condition(question, engine)}"  # noqa: S608  names of ours
-    return f"{text} GROUP BY {numbers} ORDER BY {_order(question, groups)} LIMIT :most" if groups else text
+    return f"{text} GROUP BY {numbers} ORDER BY {order_of(question, groups)} LIMIT :most" if groups else text
 
 
 def aggregates(question: Question) -> list[str]:
@@ -185,26 +192,27 @@ def _parts(name: str) -> Iterator[str]:
     yield from quotient[:2] if quotient else (name,)
 
 
-def _aggregate(column: str, engine: Engine) -> str:
+def aggregate(column: str, engine: Engine) -> str:
     kind, _, of = column.partition(":")
     return engine.quantiles.format(column=f"r.{of}") if of else f"{MEASURES[kind].sql} AS m_{kind}"
 
 
-def _order(question: Question, groups: list[Named]) -> str:
-    """Return the order of the groups: what is asked for, then their names; the names alone where SQL does not know it."""
+def order_of(question: Question, groups: list[Named], before: int = 0) -> str:
+    """Return the order of the groups: what is asked for, then their names; the names alone where SQL does not know it.
+    `before`: columns before those of the groups."""
     order = question.order or ("time" if question.every else question.measures[0])
     first = []
     if order in MEASURES and MEASURES[order].sql and order in parts(question):
-        first = [f"{1 + len(groups) + aggregates(question).index(order)} DESC"]
+        first = [f"{1 + before + len(groups) + aggregates(question).index(order)} DESC"]
     elif order in question.by:
-        first = [str(1 + len(groups) - len(question.by) + question.by.index(order))]
-    return ", ".join((*first, *(str(n + 1) for n in range(len(groups)))))
+        first = [str(1 + before + len(groups) - len(question.by) + question.by.index(order))]
+    return ", ".join((*first, *(str(1 + before + n) for n in range(len(groups)))))
 
 
 def _dimension(name: str, place: str, engine: Engine) -> str:
     """Return the expression of a dimension. KeyError for a name that is none."""
     if name.startswith(TAG):
-        return _tag("r.tags", place)
+        return _tag("r.tags", place, engine)
     return MADE[name].format(divide=engine.divide) if name in MADE else f"r.{GROUPS[name]}"
 
 
@@ -212,15 +220,19 @@ def _tag_values(name: str, place: str) -> dict[str, str]:
     if not name.startswith(TAG):
         return {}
     tag = name.removeprefix(TAG)
-    return {f"begin_{place}": f",{tag}:", f"whole_{place}": f",{tag},", f"name_{place}": tag}
+    return {
+        f"begin_{place}": f",{tag}:",
+        f"whole_{place}": f",{tag},",
+        f"name_{place}": tag,
+        f"pattern_{place}": f",{re.escape(tag)}:([^,]*),",
+    }
 
 
-def _tag(tags: str, place: str) -> str:
+def _tag(tags: str, place: str, engine: Engine) -> str:
     """Return what follows the first `NAME:` among tags; NAME if it is one itself; else ''."""
     begin = f"CAST(:begin_{place} AS TEXT)"
-    rest = f"substr({tags}, instr({tags}, {begin}) + length({begin}))"
     return (
-        f"CASE WHEN instr({tags}, {begin}) > 0 THEN substr({rest}, 1, instr({rest}, ',') - 1)"
+        f"CASE WHEN instr({tags}, {begin}) > 0 THEN {engine.tagged.format(tags=tags, begin=begin, place=place)}"
         f" WHEN instr({tags}, CAST(:whole_{place} AS TEXT)) > 0 THEN CAST(:name_{place} AS TEXT) ELSE '' END"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 import time
 from array import array
@@ -10,16 +11,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pointsman.core.invoice import Kept
-from pointsman.stores import invoices_sql, ledger_browsing, ledger_signals
+from pointsman.stores import invoices_sql, ledger_browsing, ledger_signals, ledger_spans
 from pointsman.stores import ledger_schema as sql
 from pointsman.stores.invoices import Order
-from pointsman.stores.ledger import Batch, LedgerBusy, LedgerError, LedgerMissing, Mark, Row
+from pointsman.stores.ledger import (
+    ATTEMPT_COLUMNS,
+    REQUEST_COLUMNS,
+    Batch,
+    LedgerBusy,
+    LedgerError,
+    LedgerMissing,
+    Mark,
+    Row,
+)
+from pointsman.stores.ledger_folding import Column, columns_of, folded
 from pointsman.stores.ledger_reading import SqlReader
+from pointsman.stores.ledger_spans import spans_of
 from pointsman.stores.report import PERCENTS
 from pointsman.stores.report_sql import SQLITE
 from pointsman.stores.sql import Db, Values
 
 FILE = "ledger.sqlite"
+WORTH_ROWS = 50  # from here on a statement for the batch alone costs less than it saves
+_PLAIN = re.compile(r"[A-Za-z0-9_.:/-]*")
 BUSY_S = 5.0  # how long to wait for another process's lock
 STEPS_PER_CHECK = 10_000  # virtual machine steps between looks at the clock: well under a millisecond
 
@@ -45,7 +59,7 @@ class SqliteWriter:
         with _told(self._path), _transaction(self._db) as db:
             new = _requests(db, batch.requests) if batch.requests else 0
             if batch.attempts:
-                db.executemany(sql.INSERT_ATTEMPT, batch.attempts)
+                _insert(db, "attempts", ATTEMPT_COLUMNS, columns_of(batch.attempts, ATTEMPT_COLUMNS))
             if batch.decisions:
                 db.executemany(sql.INSERT_DECISION, batch.decisions)
             if batch.feedback:
@@ -157,11 +171,45 @@ class _Percentiles:
 def _requests(db: sqlite3.Connection, rows: list[Row]) -> int:
     """Insert rows, and add those that are new to the sums of hours and days. Return how many were new."""
     newest = _number(db, ledger_browsing.NEWEST)
-    new = db.executemany(sql.INSERT_REQUEST, rows).rowcount
-    if new:
-        for fold in ledger_browsing.FOLDS:
-            db.execute(fold, (newest,))
+    columns = columns_of(rows, REQUEST_COLUMNS)
+    new = _insert(db, "requests", REQUEST_COLUMNS, columns)
+    if new == len(rows):
+        for name, sums in folded(columns).items():
+            db.executemany(ledger_browsing.ADDS[name], sums)
+        spans = spans_of(columns, newest + 1)
+        db.executemany(ledger_spans.ADD, spans)
+        db.executemany(ledger_spans.PRUNE, {(field, value, ledger_spans.SPAN) for field, value, _ in spans})
+    elif new:
+        for statement in (*ledger_browsing.FOLDS, *ledger_spans.SPREADS):
+            db.execute(statement, (newest,))
     return new
+
+
+def _insert(db: sqlite3.Connection, table: str, names: tuple[str, ...], columns: list[Column]) -> int:
+    """Insert rows, given as columns, that are not there yet; return how many were new.
+
+    To hand a value over costs the driver more than to store it. What is the same in every row of a batch stands in the
+    statement instead; texts only if they are words that mean nothing to SQL.
+    """
+    rows = len(columns[0])
+    same = [_literal(column) if rows >= WORTH_ROWS else "" for column in columns]
+    same[0] = ""  # the id
+    bound = zip(*[column for column, text in zip(columns, same, strict=True) if not text], strict=True)
+    values = ", ".join([text or "?" for text in same])
+    statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) ON CONFLICT DO NOTHING"  # noqa: S608
+    return db.executemany(statement, bound).rowcount
+
+
+def _literal(column: Column) -> str:
+    """Return the one value of a column as SQL; "" where there are several, or it is better handed over."""
+    value = column[0]
+    if column[-1] != value or column[len(column) // 2] != value:
+        return ""
+    if type(value) is str:
+        text = f"'{value}'" if _PLAIN.fullmatch(value) else ""
+    else:
+        text = "NULL" if value is None else str(value) if type(value) is int else ""
+    return text if text and column.count(value) == len(column) else ""
 
 
 @contextlib.contextmanager

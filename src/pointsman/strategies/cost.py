@@ -10,7 +10,16 @@ from pointsman.core.strategy import Ranking, Snapshot
 from pointsman.strategies.registry import strategy
 
 
-@strategy("cheapest", by_cost=True)
+def lead_cheapest(
+    options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot
+) -> tuple[int, float]:
+    """Return the candidate that `cheapest` takes; it is certain."""
+    costs = costs_nano(options, eligible, features, snapshot)
+    scores = {p: math.inf if cost < 0 else float(cost) for p, cost in zip(eligible, costs, strict=True)}
+    return min(eligible, key=scores.__getitem__), 1.0
+
+
+@strategy("cheapest", by_cost=True, lead=lead_cheapest)
 def cheapest(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> Ranking:
     """Take the candidate with the lowest predicted cost; the operator's order breaks ties, unknown prices come last.
     Score: nano-dollars predicted; infinite when unpriced."""

@@ -13,13 +13,35 @@ def draw_priority(options: Options, eligible: tuple[int, ...], features: Feature
     return eligible[0]
 
 
-@strategy("priority", draw_priority)
+def lead_priority(
+    options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot
+) -> tuple[int, float]:
+    """Return the first candidate that can answer; it is certain."""
+    return eligible[0], 1.0
+
+
+@strategy("priority", draw_priority, lead=lead_priority)
 def priority(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> Ranking:
     """Take the first candidate that can answer, in the order written. Score: its place in that order."""
     return Ranking(eligible, (1.0,) + (0.0,) * (len(eligible) - 1), tuple(map(float, eligible)))
 
 
-@strategy("weighted")
+def lead_weighted(
+    options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot
+) -> tuple[int, float]:
+    """Return the candidate that `weighted` draws, and its share of the weights."""
+    known, total = options.options, 0.0
+    for p in eligible:
+        total += known[p].weight
+    point = snapshot.seed * total
+    for p in eligible:
+        point -= known[p].weight
+        if point < 0.0:
+            break
+    return p, known[p].weight / total
+
+
+@strategy("weighted", lead=lead_weighted)
 def weighted(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> Ranking:
     """Draw a candidate in proportion to the weights; the others follow by weight. Score: the weight."""
     weights = {p: options.options[p].weight for p in eligible}

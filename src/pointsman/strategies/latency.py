@@ -27,7 +27,25 @@ def draw_fastest(options: Options, eligible: tuple[int, ...], features: Features
     return p if of_p < of_q or (of_p == of_q and p < q) else q
 
 
-@strategy("fastest", draw_fastest)
+def lead_fastest(
+    options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot
+) -> tuple[int, float]:
+    """Return the candidate that `fastest` draws, and the probability of that."""
+    drawn, count = draw_fastest(options, eligible, features, snapshot), len(eligible)
+    if count == 1:
+        return drawn, 1.0
+    output_ms, now_ms, states = features.predicted_output_tokens * 1000.0, snapshot.now_ms, snapshot.states
+    fresh_ms = now_ms - FRESH_MS
+    scores = [
+        (s.ttft_ms if s.measured_ms > fresh_ms else predicted_ttft_ms(s, now_ms)) + output_ms / s.tps
+        for s in [states[p] for p in eligible]
+    ]
+    own = scores[eligible.index(drawn)]
+    beaten_by = sum([score < own or (score == own and p < drawn) for p, score in zip(eligible, scores, strict=True)])
+    return drawn, 2.0 * (count - 1 - beaten_by) / (count * (count - 1))
+
+
+@strategy("fastest", draw_fastest, lead=lead_fastest, by_state=True)
 def fastest(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> Ranking:
     """Draw two candidates and take the one predicted to finish first: power of two choices over peak EWMA.
 

@@ -9,7 +9,14 @@ from pointsman.core.strategy import Ranking, Snapshot
 from pointsman.strategies.registry import strategy
 
 
-@strategy("best", by_cost=True)
+def lead_best(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> tuple[int, float]:
+    """Return the candidate that `best` takes; it is certain."""
+    quality = options.quality[features.category]
+    costs = dict(zip(eligible, costs_nano(options, eligible, features, snapshot), strict=True))
+    return min(eligible, key=lambda p: (-quality[p], costs[p] < 0, costs[p])), 1.0
+
+
+@strategy("best", by_cost=True, lead=lead_best)
 def best(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> Ranking:
     """Take the candidate with the highest predicted quality for the task's category; of equals the cheaper, then the
     operator's order. Score: quality, 0 to 1; -1 when unknown."""

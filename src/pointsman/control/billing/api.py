@@ -42,7 +42,9 @@ MOST_AFTER = (1 << 63) - 1
 
 Month = Annotated[str, Meta(pattern="^20[0-9]{2}-(0[1-9]|1[0-2])$", description="A month, UTC.")]
 Customer = Annotated[str, Meta(min_length=1, max_length=MOST_NAME)]
-Usd = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", description="Dollars, tax included.")]
+Amount = Annotated[
+    str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", description="In the invoice's currency, tax included.")
+]
 Lines = Annotated[list[Annotated[int, Meta(ge=1, le=1_000_000)]], Meta(max_length=10_000)]
 _MONTH = {"type": "string", "pattern": "^20[0-9]{2}-(0[1-9]|1[0-2])$", "description": "A month, UTC."}
 _NAME = {"type": "string", "minLength": 1, "maxLength": MOST_NAME}
@@ -58,8 +60,12 @@ class NewInvoice(Body):
 
 class NewCredit(Body):
     lines: Lines | None = None
-    amount_usd: Usd | None = None
+    amount: Amount | None = None
     reason: Annotated[str, Meta(max_length=MOST_REASON)] = ""
+
+
+class Rebilled(Body):
+    allow_unpriced: bool = False
 
 
 class Issued(msgspec.Struct):
@@ -91,8 +97,9 @@ class BillingApi:
         """Return the rows of the table."""
         base, one = "/v1/billing", "/v1/billing/invoices/{id}"
         listed = {"customer": _NAME, "period": _MONTH, "after": _PLACE}
+        asked = {"period": _MONTH, "customer": _NAME, "reckoning": _NAME}
         return [
-            _row("/statements", "What customers used in a month.", self.statements, {"period": _MONTH, "customer": _NAME}),
+            _row("/statements", "What customers used in a month.", self.statements, asked),
             _row("/invoices", "List invoices and credit notes.", self.documents, listed),
             _row("/invoices/{id}", "Show an invoice or credit note.", self.document, {}),
             Endpoint(
@@ -101,7 +108,11 @@ class BillingApi:
             ),
             Endpoint(
                 method="POST", path=one + "/credit", access="admin", what="Issue a credit note against an invoice.",
-                handler=self.credit, reply=Issued, body=NewCredit, codes=("ledger_unavailable",),
+                handler=self.credit, reply=Issued, body=NewCredit, named=True, codes=("ledger_unavailable",),
+            ),
+            Endpoint(
+                method="POST", path=one + "/rebill", access="admin", what="Bill credited usage of an invoice anew, once.",
+                handler=self.rebill, reply=Issued, body=Rebilled, named=True, codes=("ledger_unavailable",),
             ),
             Endpoint(
                 method="GET", path=base + "/verify", access="viewer", what="Check all documents and their chain.",
@@ -118,11 +129,13 @@ class BillingApi:
         """Return the statement of a customer for a month, this one if none is named, or those of all."""
         given, within = request.query_params, self._within(request)
         month = _month(given.get("period", datetime.now(UTC).strftime("%Y-%m")))
-        customer = _customer(request)
+        customer, reckoning = _name(request, "customer"), _name(request, "reckoning") or ""
+        if within and reckoning:
+            raise Refusal("invalid_request", "reckonings are for who may see all organisations", "reckoning")
         with _told():
             if customer is not None:
-                return json_reply(self._biller().statement(customer, month, within))
-            found = self._biller().period(month, within)
+                return json_reply(self._biller().statement(customer, month, within, reckoning))
+            found = self._biller().period(month, within, reckoning)
         return json_reply({"period": month, "customers": found.stated, "nobody": found.nobody})
 
     def documents(self, request: Request) -> Response:
@@ -133,7 +146,7 @@ class BillingApi:
             raise Refusal("invalid_request", "after is a whole number that this API gave", "after")
         month = _month(given["period"]) if "period" in given else ""
         found = self._biller().documents(
-            _customer(request) or "", month, int(after), MOST_LISTED, self._within(request)
+            _name(request, "customer") or "", month, int(after), MOST_LISTED, self._within(request)
         )  # fmt: skip
         following = found[-1].seq if len(found) == MOST_LISTED else None
         return json_reply({"data": [summary(one) for one in found], "next": following})
@@ -159,10 +172,17 @@ class BillingApi:
 
     def credit(self, call: Call) -> Issued:
         given: NewCredit = call.body
-        amount = None if given.amount_usd is None else nano_of_usd(given.amount_usd)
+        amount = None if given.amount is None else nano_of_usd(given.amount)
         wish = Wish(tuple(given.lines or ()), amount, given.reason)
         with _told():
             kept = self._biller().credit(call.id, wish, call.who.name, call.now_ms)
+        return Issued(kept.number, kept.sha256, kept.chain, True, msgspec.Raw(kept.document))
+
+    def rebill(self, call: Call) -> Issued:
+        with _told():
+            kept = self._biller().rebill(
+                call.id, call.who.name, call.now_ms, allow_unpriced=call.body.allow_unpriced
+            )  # fmt: skip
         return Issued(kept.number, kept.sha256, kept.chain, True, msgspec.Raw(kept.document))
 
     def verify(self, call: Call) -> Verified:
@@ -238,6 +258,7 @@ def _row(path: str, what: str, handler: Callable[..., Any], texts: dict[str, Any
         bound=True,
         raw=described,
         reply=dict[str, Any] if described else None,
+        named=described,
         texts=texts or {},
         codes=("not_found", "in_the_way", "ledger_unavailable") if described else (),
     )
@@ -248,11 +269,11 @@ def _attached(data: bytes, form: str, name: str) -> Response:
     return Response(data, media_type=MEDIA[form], headers=headers)
 
 
-def _customer(request: Request) -> str | None:
-    """Return the customer that is asked for, None when none is."""
-    name = request.query_params.get("customer")
+def _name(request: Request, what: str) -> str | None:
+    """Return the customer or reckoning that is asked for, None when none is."""
+    name = request.query_params.get(what)
     if name is not None and not 0 < len(name) <= MOST_NAME:
-        raise Refusal("invalid_request", f"customer is a name of 1 to {MOST_NAME} characters", "customer")
+        raise Refusal("invalid_request", f"{what} is a name of 1 to {MOST_NAME} characters", what)
     return name
 
 

@@ -6,19 +6,25 @@ in one short transaction that finds out whether another was issued meanwhile.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
 import msgspec
 
+from pointsman.control import owed
+from pointsman.control.billing.again import Again, again, still_open
 from pointsman.control.billing.draft import (
     Draft,
     Ready,
     check,
+    firsts,
     members_behind,
     of_customer,
+    rate_of,
     statement_of,
+    used_by_reckoning,
     used_in,
 )
 from pointsman.control.billing.draft import every as every_of
@@ -33,9 +39,12 @@ from pointsman.core.billing import (
     membership_of,
     organisation_of,
 )
+from pointsman.core.converted import converted
+from pointsman.core.corrected import Last
 from pointsman.core.invoice import (
     CREDIT_NOTE,
     INVOICE,
+    Corrects,
     CreditNote,
     Invoice,
     Kept,
@@ -44,6 +53,7 @@ from pointsman.core.invoice import (
     Settled,
     Wish,
     credited,
+    currency_of,
     decoded,
     encoded,
     faults_of,
@@ -82,33 +92,44 @@ class Biller:
         self._stores, self._rules, self._limit_s = stores, rules, limit_s
 
     # --- statements
-    def statement(self, customer: str, period: str, within: str = "") -> Stated:
-        """Return what a customer used in a period, billed or not. `within`: the organisation that alone may be seen."""
+    def statement(self, customer: str, period: str, within: str = "", reckoning: str = "") -> Stated:
+        """Return what a customer used in a period, billed or not. `within`: the organisation that alone may be seen;
+        `reckoning`: at the charges of that one, to be looked at."""
         self._details(customer, within)
         with self._reader(within) as reader:
-            used = used_in(reader, self._rules, period, reader.newest())
-            number = _number_of(reader.documents(customer, period, INVOICE))
-        return Stated(statement_of(self._rules, customer, period, of_customer(self._rules, customer, used)), number)
+            used = self._used(reader, period, reckoning)
+            issued = firsts(reader.documents(customer, period, INVOICE))
+        return self._stated(customer, period, of_customer(self._rules, customer, used), issued)
 
-    def period(self, period: str, within: str = "") -> Period:
+    def period(self, period: str, within: str = "", reckoning: str = "") -> Period:
         """Return the statements of all customers that used anything in a period."""
         with self._reader(within) as reader:
-            used = used_in(reader, self._rules, period, reader.newest())
-            numbers = {one.customer: one.number for one in every_of(reader, period=period, kind=INVOICE)}
+            used = self._used(reader, period, reckoning)
+            issued = {one.customer: one for one in firsts(every_of(reader, period=period, kind=INVOICE))}
         by_customer = self._by_customer(used)
         names = sorted(name for name in by_customer if name and self._seen(name, within))
         made = [
-            Stated(statement_of(self._rules, name, period, by_customer[name]), numbers.get(name, "")) for name in names
+            self._stated(name, period, by_customer[name], [issued[name]] if name in issued else []) for name in names
         ]  # fmt: skip
         nobody = [] if within else by_customer.get("", [])
         return Period(made, stated(Billing(cost_centres=()), "", period, nobody))
+
+    def _used(self, reader: Reader, period: str, reckoning: str) -> list[Consumption]:
+        if reckoning:
+            return used_by_reckoning(reader, self._rules, period, reckoning)
+        return used_in(reader, self._rules, period, reader.newest())
+
+    def _stated(self, customer: str, period: str, used: Iterable[Consumption], issued: Sequence[Kept]) -> Stated:
+        rate = rate_of(self._rules, customer, _now_ms(), issued[0] if issued else None)
+        number = issued[0].number if issued else ""
+        return Stated(statement_of(self._rules, customer, period, used, rate), number)
 
     # --- invoices
     def ready(self, customer: str, period: str) -> Ready:
         """Return what an invoice would be of now, without issuing it."""
         self._details(customer)
         with self._reader() as reader:
-            return Draft(self._rules, reader, customer, period).ready()
+            return Draft(self._rules, reader, customer, period).ready(_now_ms())
 
     def open_customers(self, period: str) -> list[str]:
         """Return the customers that used something in a period and have no invoice of it."""
@@ -126,7 +147,7 @@ class Biller:
         for _ in range(TRIES):
             with self._reader() as reader:
                 draft = Draft(self._rules, reader, customer, period)
-            ready = draft.ready()
+            ready = draft.ready(at_ms)
             if ready.existing is not None:
                 return ready.existing, False
             check(ready.statement, at_ms, allow_unpriced=allow_unpriced, early=early)
@@ -135,6 +156,36 @@ class Biller:
             except Stale:
                 continue
         raise LedgerError("others issue at the same time: try again")
+
+    def again(self, number: str) -> Again:
+        """Return what would bill the credited usage of an invoice anew. Raise NoSuch, Refused."""
+        with self._reader() as reader:
+            return again(self._rules, reader, number, _now_ms())
+
+    def rebill(self, number: str, actor: str, at_ms: int, *, allow_unpriced: bool = False) -> Kept:
+        """Issue the invoice that bills the credited usage of another anew, once. Raise NoSuch, Refused."""
+        with self._reader() as reader:
+            found = again(self._rules, reader, number, at_ms)
+        kept, statement = found.kept, found.statement
+        self._details(kept.customer)
+        check(statement, at_ms, allow_unpriced=allow_unpriced, early=True)
+
+        def make(own: str, related: list[Kept]) -> tuple[bytes, int]:
+            still_open(found.corrects, kept, related)
+            return encoded(self._invoice(own, kept.customer, statement, 0, at_ms, found.corrects)), statement.due_nano
+
+        order = Order(
+            kind=INVOICE,
+            series=series_of(self._rules.prefix, at_ms),
+            customer=kept.customer,
+            organisation=kept.organisation,
+            period=kept.period,
+            credits=number,
+            at_ms=at_ms,
+            actor=actor,
+            make=make,
+        )
+        return self._kept(order)[0]
 
     def credit(self, number: str, wish: Wish, actor: str, at_ms: int) -> Kept:
         """Issue a credit note against an invoice. Raise NoSuch, Refused."""
@@ -205,28 +256,36 @@ class Biller:
         customer = found.statement.customer
         return self._invoice("", customer, found.statement, 0, 0)
 
+    def paper_again(self, found: Again) -> Invoice:
+        """Return what would be billed anew as an invoice without a number, to be printed."""
+        return self._invoice("", found.kept.customer, found.statement, 0, 0, found.corrects)
+
     def focus(self, period: str, within: str = "") -> Iterator[dict[str, str]]:
         """Yield the FOCUS rows of a period, customer by customer."""
         facts = (*focus.DIMENSIONS[:-1], *self._rules.cost_centres)
         with self._reader(within) as reader:
             newest = reader.newest()
-            invoices = [*every_of(reader, kind=INVOICE)]
+            documents = [*every_of(reader, kind=INVOICE)]
+            invoices, last = firsts(documents), Last(invoice_of(one.document) for one in documents)
             members = members_behind(reader, invoices)
-            used = used_in(reader, self._rules, period, newest, facts, members)
+            used = used_in(reader, self._rules, period, newest, (*facts, *last.groups), members)
         settled = Settled(invoices, members)
-        numbers = {one.customer: one.number for one in invoices if one.period == period}
+        issued = {one.customer: one for one in invoices if one.period == period}
         for customer, found in sorted(self._by_customer(used).items()):
             if not customer or not self._seen(customer, within):
                 continue
             marked = [
-                msgspec.structs.replace(one, facts={**one.facts, focus.INVOICE: settled.by(one)}) for one in found
+                msgspec.structs.replace(one, facts={**one.facts, focus.INVOICE: last.by(settled.by(one), one)})
+                for one in found
             ]  # fmt: skip
             dims = dict.fromkeys((*focus.DIMENSIONS, *self._rules.cost_centres))
-            made = stated(self._rules, customer, period, marked, tuple(dims), focus.MOST_ROWS)
-            party = self._party(customer)
-            yield from focus.rows(
-                focus.Account(customer, party.name, self._rules.issuer, numbers.get(customer, "")), made
-            )  # fmt: skip
+            own = issued.get(customer)
+            made = converted(
+                stated(self._rules, customer, period, marked, tuple(dims), focus.MOST_ROWS),
+                rate_of(self._rules, customer, _now_ms(), own),
+            )
+            account = focus.Account(customer, self._party(customer).name, self._rules.issuer, own.number if own else "")
+            yield from focus.rows(account, made)
 
     # --- what they share
     @contextmanager
@@ -252,7 +311,9 @@ class Biller:
     def _party(self, customer: str) -> Party:
         return party_of(details_of(self._rules.customers, customer), customer)
 
-    def _invoice(self, number: str, customer: str, found: Statement, upto: int, at_ms: int) -> Invoice:
+    def _invoice(
+        self, number: str, customer: str, found: Statement, upto: int, at_ms: int, corrects: Corrects | None = None
+    ) -> Invoice:
         rules = self._rules
         return Invoice(
             number=number,
@@ -265,6 +326,7 @@ class Biller:
             statement=found,
             notes=rules.notes,
             print_markup=rules.print_markup,
+            corrects=corrects or msgspec.UNSET,
         )
 
     def _issued(self, draft: Draft, ready: Ready, actor: str, at_ms: int) -> tuple[Kept, bool]:
@@ -292,6 +354,12 @@ class Biller:
         with closing(self._stores.writer()) as writer:
             kept, new = writer.issue(order)
         if new:
+            action = "billing.credit" if kept.kind == CREDIT_NOTE else "billing.issue"
+            told = {
+                name: getattr(kept, name) for name in ("kind", "customer", "period", "due_nano", "credits", "sha256")
+            }
+            told["currency"] = currency_of(kept.document)
+            owed.note(self._stores, kept.actor, action, kept.number, told)
             announce(self._stores.data, kept)
         return kept, new
 
@@ -299,8 +367,8 @@ class Biller:
 def summary(kept: Kept) -> dict[str, Any]:
     """Return what is told of a document in a list."""
     names = ("number", "kind", "customer", "period", "credits", "issued_at_ms", "due_nano", "sha256", "chain")
-    return {name: getattr(kept, name) for name in names}
+    return {name: getattr(kept, name) for name in names} | {"currency": currency_of(kept.document)}
 
 
-def _number_of(documents: Sequence[Kept]) -> str:
-    return documents[0].number if documents else ""
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

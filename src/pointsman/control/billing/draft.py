@@ -13,13 +13,17 @@ from pointsman.core.billing import (
     Customer,
     customer_of,
     digest,
+    exchanged_of,
     members_of,
     membership_of,
 )
-from pointsman.core.invoice import INVOICE, Kept, Refused, Settled, bounds_of
+from pointsman.core.converted import converted
+from pointsman.core.exchange import Exchanged
+from pointsman.core.invoice import INVOICE, Kept, NoSuch, Refused, Settled, bounds_of, invoice_of
 from pointsman.core.statement import Statement, TooManyLines, stated
 from pointsman.stores.invoices import MOST_LISTED, Consumed
 from pointsman.stores.ledger import LedgerError, Reader
+from pointsman.stores.reckonings import charges_kept, reckoning
 
 Members = dict[str, tuple[Customer, ...]]  # by the digest of a membership
 
@@ -41,7 +45,7 @@ class Draft:
         documents = [*every(reader)]
         self.seen = documents[-1].seq if documents else 0
         self.upto = reader.newest()
-        invoices = [one for one in documents if one.kind == INVOICE]
+        invoices = firsts(documents)
         own = (one for one in invoices if (one.customer, one.period) == (customer, period))
         self._existing = next(own, None)
         if invoices and max(one.upto_seq for one in invoices) > self.upto:
@@ -60,17 +64,19 @@ class Draft:
         known = {digest(membership_of(self._rules.customers))} >= members.keys()
         after = min(self._settled.watermark(self._customer, month) for month in months) if known else 0
         begin_ms, end_ms = bounds_of(months[0])[0], bounds_of(self._period)[0]
-        return reader.consumed(Consumed(_facts(self._rules, (), members), begin_ms, end_ms, after, self.upto))
+        return reader.consumed(Consumed(facts_of(self._rules, (), members), begin_ms, end_ms, after, self.upto))
 
-    def ready(self) -> Ready:
-        """Return what the invoice is of: what is open of the period, and what came late of months that have one."""
+    def ready(self, at_ms: int) -> Ready:
+        """Return what the invoice is of, at the rate of exchange of a moment: what is open of the period, and what came late of
+        months that have one."""
         months = {*self._settled.months(self._customer), self._period}
         found = [
             one
             for one in of_customer(self._rules, self._customer, self._used)
             if one.month in months and not self._settled.by(one)
         ]
-        statement = statement_of(self._rules, self._customer, self._period, found)
+        rate = rate_of(self._rules, self._customer, at_ms)
+        statement = statement_of(self._rules, self._customer, self._period, found, rate)
         return Ready(customer=self._customer, statement=statement, existing=self._existing)
 
 
@@ -79,10 +85,30 @@ def used_in(
 ) -> list[Consumption]:
     """Return what was used in a month by anybody, up to a row, by all facts that rules, memberships and `more` look at."""
     begin_ms, end_ms = bounds_of(period)
-    return reader.consumed(Consumed(_facts(rules, more, members or {}), begin_ms, end_ms, 0, upto))
+    return reader.consumed(Consumed(facts_of(rules, more, members or {}), begin_ms, end_ms, 0, upto))
 
 
-def _facts(rules: Billing, more: Sequence[str], members: Members) -> tuple[str, ...]:
+def used_by_reckoning(reader: Reader, rules: Billing, period: str, id: str) -> list[Consumption]:
+    """Return what was used in a month at the charges of a reckoning, named by its id or how that begins, up to the row that it
+    looked at. Raise NoSuch, Refused when it does not say what the month costs."""
+    made = reckoning(reader.ask, id)
+    if made is None:
+        raise NoSuch(f"no one reckoning has or begins with the id {id[:64]}: see `pointsman reprice list`")
+    begin_ms, end_ms = bounds_of(period)
+    if made.since_ms > begin_ms or made.until_ms < min(end_ms, made.made_ms):
+        raise Refused(f"{made.id} is not of the whole of {period}: reckon it from its first day to its last")
+    if charges_kept(reader.ask, made.id) != made.charges:
+        raise Refused(f"{made.id} has sums alone, without what each request comes to: run the reckoning again")
+    return reader.consumed(Consumed(facts_of(rules, (), {}), begin_ms, end_ms, 0, made.upto_seq, made.id))
+
+
+def firsts(documents: Iterable[Kept]) -> list[Kept]:
+    """Return the invoices that bill what had not been billed before: those that correct others are left out."""
+    return [one for one in documents if one.kind == INVOICE and not one.credits]
+
+
+def facts_of(rules: Billing, more: Sequence[str], members: Members) -> tuple[str, ...]:
+    """Return all facts that rules, memberships and `more` look at."""
     asked = {*rules.facts, *more}
     for customers in members.values():
         asked |= {*Billing(customers=customers, cost_centres=()).facts}
@@ -105,10 +131,23 @@ def of_customer(rules: Billing, customer: str, used: Iterable[Consumption]) -> l
     return [one for one in used if customer_of(rules.customers, one.facts) == customer]
 
 
-def statement_of(rules: Billing, customer: str, period: str, used: Iterable[Consumption]) -> Statement:
-    """Return a statement. Raise Refused when it would have too many lines."""
+def rate_of(rules: Billing, customer: str, at_ms: int, issued: Kept | None = None) -> Exchanged | None:
+    """Return the rate of exchange of a customer's statement: that of the period's invoice, else that of the moment; None: it is
+    in dollars. Raise Refused when no rate is in force."""
+    if issued is not None:
+        return invoice_of(issued.document).statement.exchanged or None
     try:
-        return stated(rules, customer, period, used)
+        return exchanged_of(rules, customer, at_ms)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+
+
+def statement_of(
+    rules: Billing, customer: str, period: str, used: Iterable[Consumption], rate: Exchanged | None
+) -> Statement:
+    """Return a statement in dollars, or at a rate. Raise Refused when it would have too many lines."""
+    try:
+        return converted(stated(rules, customer, period, used), rate)
     except TooManyLines as error:
         raise Refused(str(error)) from None
 

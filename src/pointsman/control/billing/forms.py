@@ -19,7 +19,7 @@ MEDIA = {
     "html": "text/html; charset=utf-8",
     "pdf": "application/pdf",
 }
-_FIRST = ("number", "customer", "issued", "period", "line", "kind", "state")
+_FIRST = ("number", "customer", "issued", "currency", "rate", "period", "line", "kind", "state")
 _MONEY = ("cost_nano", "markup_nano", "discount_nano", "amount_nano")
 _LAST = ("requests", "input_tokens", "output_tokens", "quantity", "unit", *_MONEY)
 _ACTIVE = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet may take for a formula
@@ -57,10 +57,13 @@ def _is_figure(text: str) -> bool:
 
 def _csv(document: Document) -> bytes:
     """Return the lines, and tax and rounding as lines of their own: the amounts add up to what is due."""
+    of = document.statement if isinstance(document, Invoice) else document
     base = {
         "number": document.number,
         "customer": document.customer.id,
         "issued": document.issued_at_ms,
+        "currency": of.currency,
+        "rate": of.exchanged.told if of.exchanged else "",
         "period": document.period,
     }
     groups: dict[str, None] = {}

@@ -7,7 +7,7 @@ import contextlib
 import json
 from pathlib import Path
 
-from pointsman.core.invoice import CREDIT_NOTE, Kept, money
+from pointsman.core.invoice import CREDIT_NOTE, Kept, currency_of, money
 from pointsman.core.notice import Notice
 from pointsman.stores.versions import replace
 
@@ -18,10 +18,9 @@ MOST_TAKEN = 100  # at a time
 def announce(data: Path, kept: Kept) -> None:
     """Leave word of a document. That it cannot be left does not undo the document: nothing is raised."""
     credit = kept.kind == CREDIT_NOTE
-    against = f" against {kept.credits}" if credit else ""
-    text = (
-        f"{kept.number}: {'credit note' if credit else 'invoice'} of {money(kept.due_nano)} to {kept.customer}{against}"
-    )
+    about = f" {'against' if credit else 'correcting'} {kept.credits}" if kept.credits else ""
+    due = money(kept.due_nano, currency_of(kept.document))
+    text = f"{kept.number}: {'credit note' if credit else 'invoice'} of {due} to {kept.customer}{about}"
     told = {"number": kept.number, "credit": credit, "text": f"{text} for {kept.period}"}
     with contextlib.suppress(OSError):
         (data / FOLDER).mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -37,6 +37,6 @@ def html_of(sheet: Sheet) -> str:
         el("p", sheet.warning, class_="warning", role="alert") if sheet.warning else None,
         table(tuple(one.replace("> ", ">") for one in sheet.columns), [*sheet.rows], "Nothing was used.", "Lines"),
         el("table", el("tbody", *sums), class_="sums"),
-        el("p", sheet.note, class_="note") if sheet.note else None,
+        el("p", sheet.end, class_="note") if sheet.end else None,
     )
     return document(head, body)

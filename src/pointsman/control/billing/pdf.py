@@ -81,7 +81,7 @@ def _check(sheet: Sheet, font: Any, given: str) -> None:
     cells = [cell for row in sheet.rows for cell in row] + [
         part for pair in (*sheet.head, *sheet.sums) for part in pair
     ]
-    texts = (sheet.title, sheet.number, sheet.warning, sheet.note, *sheet.issuer, *sheet.customer, *cells)
+    texts = (sheet.title, sheet.number, sheet.warning, sheet.end, *sheet.issuer, *sheet.customer, *cells)
     missing = sorted({c for text in texts for c in text if c != "\n" and ord(c) not in font.face.charToGlyph})
     if missing:
         shown = " ".join(f"{c} (U+{ord(c):04X})" for c in missing[:MOST_SHOWN])
@@ -113,8 +113,8 @@ def _story(sheet: Sheet, body: str, bold: str, width: float) -> list[Any]:
     if sheet.rows:
         story.append(_lines(sheet, body, bold, width, text))
     story += [Spacer(1, 10), _sums(sheet, body, bold)]
-    if sheet.note:
-        story += [Spacer(1, 14), Paragraph(escape(sheet.note).replace("\n", "<br/>"), text)]
+    if sheet.end:
+        story += [Spacer(1, 14), Paragraph(escape(sheet.end).replace("\n", "<br/>"), text)]
     return story
 
 

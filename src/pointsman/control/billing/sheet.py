@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from pointsman.core.billing import TAG, Issuer
+from pointsman.core.exchange import Exchanged
 from pointsman.core.invoice import CreditNote, Document, Invoice, Party, money
 from pointsman.core.pricing import usd_exact
 from pointsman.core.statement import Line, Statement
@@ -16,8 +17,8 @@ STATES = {"measured": "", "estimated": "estimated", "unpriced": "no price known"
 
 
 class Sheet(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold a page: a head of labels and values, who it is from and to, a warning, a table, its sums, and a note. A column whose
-    title begins with `>` holds numbers."""
+    """Hold a page: a head of labels and values, who it is from and to, a warning, a table, its sums, a rate of exchange, and a
+    note. A column whose title begins with `>` holds numbers."""
 
     title: str
     number: str
@@ -28,7 +29,13 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True):
     columns: Cells
     rows: tuple[Cells, ...]
     sums: tuple[tuple[str, str], ...]
+    rate: str
     note: str
+
+    @property
+    def end(self) -> str:
+        """Return what stands below the sums, line by line."""
+        return "\n".join(filter(None, (self.rate, self.note)))
 
 
 def sheet_of(document: Document) -> Sheet:
@@ -75,6 +82,22 @@ def rate(basis_points: int) -> str:
     return f"{basis_points / 100:g} %"
 
 
+def figure(nano: int, currency: str) -> str:
+    """Return an amount that is in whole cents, or what else its currency is paid in, without a sign of the currency."""
+    return money(nano, currency).replace("$", "").removesuffix(f" {currency}")
+
+
+def rate_told(given: Exchanged | msgspec.UnsetType) -> str:
+    """Return the rate of exchange of a document, in words; "" for one in dollars."""
+    if not given:
+        return ""
+    return f"Reckoned in USD; {given.told} ({given.source}), fixed on {day_of(given.fixed_ms)}."
+
+
+def _due(nano: int, currency: str) -> str:
+    return f"{money(nano)} USD" if currency == "USD" else money(nano, currency)
+
+
 def day_of(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d")
 
@@ -86,13 +109,19 @@ def _of_invoice(given: Invoice) -> Sheet:
     return Sheet(
         title="Invoice" if given.number else "Statement",
         number=given.number,
-        head=(*issued, ("Period", found.period), ("Due", f"{money(found.due_nano)} {found.currency}")),
+        head=(
+            *issued,
+            *((("Corrects", given.corrects.number),) if given.corrects else ()),
+            ("Period", found.period),
+            ("Due", _due(found.due_nano, found.currency)),
+        ),
         issuer=_party(given.issuer.title, given.issuer),
         customer=_party(given.customer.name, given.customer),
         warning=warning_of(found),
         columns=("#", "What", "> Requests", "> Tokens", *charge, "> Discount", "> Amount"),
         rows=tuple(_row(line, apart=given.print_markup) for line in found.lines),
         sums=_sums(found),
+        rate=rate_told(found.exchanged),
         note=given.notes,
     )
 
@@ -110,7 +139,10 @@ def _sums(found: Statement) -> tuple[tuple[str, str], ...]:
     rows += [(f"Discount: {part.name}", amount(-part.amount_nano)) for part in found.discounts]
     rows += [("Net", amount(found.net_nano))]
     rows += [(f"Tax, {rate(found.tax_basis_points)}", amount(found.tax_nano)), ("Total", amount(found.total_nano))]
-    rows += [("Rounding", amount(found.rounding_nano)), (f"Due, {found.currency}", amount(found.due_nano)[:-7])]
+    rows += [
+        ("Rounding", amount(found.rounding_nano)),
+        (f"Due, {found.currency}", figure(found.due_nano, found.currency)),
+    ]
     return tuple(rows)
 
 
@@ -118,8 +150,11 @@ def _of_credit_note(given: CreditNote) -> Sheet:
     rows = [(str(line.n), f"Line {line.n} of {given.credits}", amount(line.amount_nano)) for line in given.lines]
     rows = rows or [("1", f"Of {given.credits}", amount(given.net_nano))]
     sums = [("Net", amount(given.net_nano)), (f"Tax, {rate(given.tax_basis_points)}", amount(given.tax_nano))]
-    sums += [("Rounding", amount(given.rounding_nano)), (f"Credited, {given.currency}", amount(given.due_nano)[:-7])]
-    credit = f"{money(given.due_nano)} {given.currency}"
+    sums += [
+        ("Rounding", amount(given.rounding_nano)),
+        (f"Credited, {given.currency}", figure(given.due_nano, given.currency)),
+    ]
+    credit = _due(given.due_nano, given.currency)
     return Sheet(
         title="Credit note",
         number=given.number,
@@ -135,6 +170,7 @@ def _of_credit_note(given: CreditNote) -> Sheet:
         columns=("#", "What", "> Amount"),
         rows=tuple(rows),
         sums=tuple(sums),
+        rate=rate_told(given.exchanged),
         note=given.reason,
     )
 

@@ -89,7 +89,7 @@ class Accounts:
         return self._change(request, self._api.issue, NewInvoice, wanted)
 
     def credit(self, request: Request, form: Form) -> Response:
-        wanted = {"amount_usd": form.get("amount_usd", "").strip() or None, "reason": form.get("reason", "").strip()}
+        wanted = {"amount": form.get("amount", "").strip() or None, "reason": form.get("reason", "").strip()}
         return self._change(request, self._api.credit, NewCredit, wanted, form.get("number", ""))
 
     def _change(

@@ -11,7 +11,7 @@ from pointsman.control.dashboard.frame import Shell, field, framed, moment, secr
 from pointsman.control.figures import clean, count
 from pointsman.control.html import Child, Html, el, join, table
 from pointsman.core.billing import Billing
-from pointsman.core.invoice import INVOICE, Kept, money
+from pointsman.core.invoice import INVOICE, Kept, currency_of, money
 
 FORMS = ("pdf", "html", "csv", "json")
 MONTHS = 12  # offered
@@ -86,11 +86,11 @@ def _stated(shell: Shell, month: str, one: Stated, billing: bool) -> tuple[Child
     cells: tuple[Child, ...] = (
         clean(name),
         join(*requests),
-        money(made.cost_nano),
-        money(made.markup_nano),
-        money(made.discount_nano),
-        money(made.tax_nano),
-        el("b", money(made.due_nano)),
+        money(made.cost_nano, made.currency),
+        money(made.markup_nano, made.currency),
+        money(made.discount_nano, made.currency),
+        money(made.tax_nano, made.currency),
+        el("b", money(made.due_nano, made.currency)),
         clean(one.invoice) or el("span", "not yet", class_="quiet"),
         _downloads(f"/billing/statements/{quote(name, safe='')}/{month}", f"statement of {name}"),
     )
@@ -143,7 +143,7 @@ def _documents(shell: Shell, view: View) -> Html:
 
 
 def _document(shell: Shell, one: Kept, billing: bool) -> tuple[Child, ...]:
-    invoice = one.kind == INVOICE
+    invoice, currency = one.kind == INVOICE, currency_of(one.document)
     cells: tuple[Child, ...] = (
         el("code", clean(one.number)),
         "invoice" if invoice else "credit note",
@@ -151,11 +151,11 @@ def _document(shell: Shell, one: Kept, billing: bool) -> tuple[Child, ...]:
         one.period,
         moment(one.issued_at_ms),
         clean(one.actor),
-        money(one.due_nano if invoice else -one.due_nano),
+        money(one.due_nano if invoice else -one.due_nano, currency),
         clean(one.credits) or "-",
         _downloads(f"/billing/invoices/{quote(one.number, safe='')}", one.number),
     )
-    return (*cells, _credit(shell, one.number) if invoice else "") if billing else cells
+    return (*cells, _credit(shell, one.number, currency) if invoice else "") if billing else cells
 
 
 def _downloads(path: str, what: str) -> Html:
@@ -166,12 +166,12 @@ def _downloads(path: str, what: str) -> Html:
     return el("span", *links, class_="nowrap")
 
 
-def _credit(shell: Shell, number: str) -> Html:
+def _credit(shell: Shell, number: str, currency: str) -> Html:
     form = el(
         "form",
         secret_fields(shell),
         el("input", type="hidden", name="number", value=number),
-        field("amount_usd", "Dollars, tax included; empty: all that is left", maxlength="20", autocomplete="off"),
+        field("amount", f"{currency}, tax included; empty: all that is left", maxlength="20", autocomplete="off"),
         field("reason", "Reason", maxlength="200", autocomplete="off"),
         el("button", "Credit for good", type="submit", class_="danger"),
         method="post",

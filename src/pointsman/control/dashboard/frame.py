@@ -25,9 +25,10 @@ PAGES = (
     ("/usage", "Usage", "u", True),
     ("/routes", "Routes", "o", False),
     ("/providers", "Providers", "p", False),
-    ("/limits", "Limits", "b", False),
+    ("/limits", "Limits", "b", True),
     ("/cache", "Cache", "h", True),
     ("/billing", "Billing", "i", True),
+    ("/notices", "Notices", "n", False),
     ("/config", "Config", "c", False),
     ("/keys", "Keys", "k", True),
     ("/audit", "Audit", "a", True),
@@ -56,6 +57,10 @@ class Shell(msgspec.Struct, frozen=True):
     @property
     def may_change(self) -> bool:
         return self.who is not None and self.who.role == "admin" and bool(self.csrf)
+
+    @property
+    def may_read_bodies(self) -> bool:
+        return self.who is not None and self.who.may("bodies")
 
 
 def shell_of(request: Request) -> Shell:

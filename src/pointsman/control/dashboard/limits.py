@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pointsman.control.dashboard.charts import share
 from pointsman.control.dashboard.frame import Shell, framed, moment
 from pointsman.control.figures import clean
 from pointsman.control.html import Child, el, join, table
+from pointsman.core.policy import Key
 from pointsman.core.quotas import PERIOD_NAMES, Quota, amount_text, limit_text
-from pointsman.core.reading import Reading
+from pointsman.core.reading import Reading, Subject, subjects_of
 
 MOST = 500  # readings shown
 
@@ -17,8 +20,11 @@ def limits_page(shell: Shell, quotas: tuple[Quota, ...], readings: list[Reading]
     near = sorted(readings, key=lambda one: (one.left / one.limit if one.limit else -1.0, one.quota, one.subject))
     rows = [_row(one, quotas) for one in near[:MOST]]
     head = ("quota", "who", "share", ">used", ">held", ">left", ">limit", "free again", "at the limit")
+    bound = shell.who is not None and bool(shell.who.organisation)
     none = (
-        "The config has no quotas: `quotas` in it says what callers may use."
+        "No quota is of your organisation, its teams, projects or keys."
+        if bound and not quotas
+        else "The config has no quotas: `quotas` in it says what callers may use."
         if not quotas
         else "No quota was asked for yet: a counter stands here once a request came that it counts."
     )
@@ -28,6 +34,25 @@ def limits_page(shell: Shell, quotas: tuple[Quota, ...], readings: list[Reading]
     if quotas:
         parts += [el("h2", "In the config"), _configured(quotas)]
     return framed(shell, "Limits and budgets", *parts)
+
+
+def given(keys: Iterable[Key]) -> dict[Subject, frozenset[str]]:
+    """Return whose the subjects are that the config's keys count on: names of organisations, "" for none."""
+    made: dict[Subject, frozenset[str]] = {}
+    for key in keys:
+        for subject in subjects_of(key.name, key.project, key.team, key.organisation):
+            made[subject] = made.get(subject, frozenset()) | {key.organisation}
+    return made
+
+
+def seen(quotas: Iterable[Quota], readings: list[Reading], organisation: str) -> tuple[Quota, ...]:
+    """Return the quotas that an organisation may know of: those of it, and those that count some of what it sees."""
+    counters = {(one.counter, one.subject) for one in readings}
+    return tuple(
+        quota for quota in quotas
+        if (quota.scope == "organisation" and quota.who in ("", organisation) and organisation not in quota.excepted)
+        or any(quota.counter_name(subject) == counter for counter, subject in counters)
+    )  # fmt: skip
 
 
 def _row(one: Reading, quotas: tuple[Quota, ...]) -> tuple[Child, ...]:

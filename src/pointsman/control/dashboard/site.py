@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pointsman.control import questions
-from pointsman.control.dashboard import config, explore, frame, limits, live, requests, story, usage
+from pointsman.control.dashboard import asked, config, explore, frame, limits, live, requests, story, usage
 from pointsman.control.dashboard.asked import Sources, form, given, now_ms, page, since, trouble
 from pointsman.control.dashboard.live import Live
 from pointsman.control.dashboard.usage import Wish
@@ -19,6 +19,8 @@ from pointsman.control.rates import Rates
 from pointsman.control.replies import CODES, Refusal
 from pointsman.control.reports import TAGGED
 from pointsman.control.sessions import Sessions, cookie_of, set_cookie
+from pointsman.core.reading import of_organisation
+from pointsman.stores.bodies import Bodies
 from pointsman.stores.browsing import FIELDS, TIMES, Sum
 from pointsman.stores.ledger import LedgerError, Reader
 from pointsman.stores.report import END_MS, TAG, Report, ReportError
@@ -48,7 +50,7 @@ class Site:
             page("/usage", "Usage and cost by two things.", self.usage, bound=True),
             page("/usage.csv", "The same as CSV.", self.usage_csv, bound=True),
             page("/usage.json", "The same as JSON.", self.usage_json, bound=True),
-            page("/limits", "How quotas and budgets stand.", self.limits),
+            page("/limits", "How quotas and budgets stand.", self.limits, bound=True),
             page("/config", "Versions of the config, and what differs.", self.config),
             form("/config/reload", "Have the config file read again.", self.reload),
         ]
@@ -112,9 +114,13 @@ class Site:
         )
 
     def limits(self, request: Request) -> Response:
-        return HTMLResponse(
-            limits.limits_page(frame.shell_of(request), self._from.policy().quotas, readings(self._from.data))
-        )
+        """Return all counters, or those of the organisation of who is bound to one."""
+        policy, found = self._from.policy(), readings(self._from.data)
+        quotas, within = policy.quotas, self._from.organisation(asked.who(request))
+        if within:
+            found = of_organisation(found, within, limits.given(policy.keys))
+            quotas = limits.seen(quotas, found, within)
+        return HTMLResponse(limits.limits_page(frame.shell_of(request), quotas, found))
 
     # --- the ledger
     def requests(self, request: Request) -> Response:
@@ -144,7 +150,8 @@ class Site:
     def story(self, request: Request) -> Response:
         made = self._from.explain(request)
         prices = {one.name: one.price for one in self._from.policy().deployments if one.price is not None}
-        return HTMLResponse(story.story_page(frame.shell_of(request), made, prices))
+        stores_bodies = bool(Bodies(self._from.data).files())
+        return HTMLResponse(story.story_page(frame.shell_of(request), made, prices, stores_bodies=stores_bodies))
 
     def usage(self, request: Request) -> Response:
         """Return the sums, and the same over time."""

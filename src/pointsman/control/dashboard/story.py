@@ -28,8 +28,9 @@ CLASSES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 
-def story_page(shell: Shell, made: Explanation, prices: dict[str, Price]) -> str:
-    """Return the page; `prices` are those of the deployments in the config that is served."""
+def story_page(shell: Shell, made: Explanation, prices: dict[str, Price], *, stores_bodies: bool = False) -> str:
+    """Return the page; `prices` are those of the deployments in the config that is served; `stores_bodies`: this one may be
+    stored."""
     row = made.request
     state = join(outcome_of(row["outcome"]), f" · {milliseconds(row['total_us'])} · ", charge_of(row, 9))
     return framed(
@@ -50,8 +51,14 @@ def story_page(shell: Shell, made: Explanation, prices: dict[str, Price]) -> str
         el("dl", *[join(el("dt", name), el("dd", text)) for name, text in told(row).items()], class_="facts"),
         _like(row),
         el("details", el("summary", "What the decision looked at"), _facts(made.facts)) if made.facts else None,
+        *(_stored(made.id) if stores_bodies and shell.may_read_bodies else ()),
         aside=el("a", "All requests", href="/requests"),
     )
+
+
+def _stored(id: str) -> tuple[Html, Html]:
+    link = el("a", "What is stored of it", href=f"/requests/{id}/bodies")
+    return el("h2", "Request and answer"), el("p", link, "; that you looked goes into the audit log.")
 
 
 def _attempts(attempts: list[dict[str, Any]]) -> Html:
