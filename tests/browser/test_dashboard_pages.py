@@ -407,7 +407,7 @@ def test_the_pictures_of_the_pages(chromium: Browser, site: Any, request: pytest
     wanted = {
         "live": "/", "usage": PAGES["usage"], "limits": "/limits", "requests": "/requests", "story": "",
         "route": "/routes?route=code&since=24h", "providers": "/providers?since=24h", "cache": "/cache",
-        "times": PAGES["usage-times"], "billing": "/billing",
+        "times": PAGES["usage-times"], "billing": "/billing", "notices": "/notices",
     }  # fmt: skip
     if request.config.getoption("--screenshots"):
         IMAGES.mkdir(exist_ok=True)
@@ -424,7 +424,7 @@ def test_the_pictures_of_the_pages(chromium: Browser, site: Any, request: pytest
                         seen.page.wait_for_selector("[data-there]", timeout=20_000)
                     elif name == "live":
                         seen.page.wait_for_selector("svg.map path:not(.idle)", timeout=15_000)
-                    if name == "requests":  # many letters make a large picture
+                    if name in ("requests", "notices"):  # many letters make a large picture
                         seen.page.set_viewport_size({"width": 1280, "height": 520})
                     seen.page.screenshot(
                         path=str(IMAGES / f"dashboard-{name}{'' if scheme == 'light' else '-dark'}.png")
