@@ -22,7 +22,7 @@ from pointsman.stores.versions import Versions, outcome
 
 Start = Callable[..., Serving]
 WORKER, CONTROL = "pointsman.gateway.worker", "pointsman.control.main"
-RELOAD_S = float(os.environ.get("RELOAD_S", "8"))  # of one reload a second under load; RELOAD_S=60 for a campaign
+RELOAD_S = float(os.environ.get("RELOAD_S", "6"))  # of one reload a second under load; RELOAD_S=60 for a campaign
 PAGE_S = 6.0  # for the file watch to have noticed and all to have followed
 
 

@@ -326,12 +326,20 @@ def test_who_dies_young_is_started_again_later_and_later() -> None:
 
 @pytest.mark.serial
 def test_it_is_ready_within_a_second(serve: Start) -> None:
-    best_s = 9.0
-    for _ in range(3):
+    """Without the time for which this machine let its processes wait for a processor: the control process waits longest."""
+    found_s: list[float] = []
+    while not found_s or min(found_s) > slowness():
+        assert len(found_s) < 3, f"ready after {found_s} s"
         router = serve()
-        best_s = min(best_s, float(re.findall(r"is ready \((\d+\.\d+) s\)", router.said)[0]))
+        children = [max(map(starved_s, router.children(module))) for module in (CONTROL, WORKER)]
+        took_s = float(re.findall(r"is ready \((\d+\.\d+) s\)", router.said)[0])
+        found_s.append(took_s - starved_s(router.process.pid) - max(children))
         assert router.stop() == 0
-    assert best_s <= 1.0 * slowness()
+
+
+def starved_s(pid: int) -> float:
+    """Return how long a process has been ready to run, and had no processor."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def test_the_supervisor_loads_nothing_heavy() -> None:

@@ -22,6 +22,7 @@ from servers import PostgresServer
 
 StartRouter = Callable[..., Router]
 OTHER = "sk-other-0123456789abcdef0123456789abcdef"
+ROUNDS = 5  # on a busy machine, until one in which the server of the counters always answers in time
 HANGS = FAST | {"ttft_ms": {"p50": 20_000, "p95": 20_000}}
 KEYS = [{"name": "dev", "key": KEY, "team": "core"}, {"name": "other", "key": OTHER, "team": "core"}]
 
@@ -225,14 +226,28 @@ def test_limits_without_keys_count_everyone_together(limited: Lab, start_router:
 
 @pytest.mark.serial
 def test_f77_replicas_share_one_limit(limited: Lab, place: Shared, start_router: StartRouter) -> None:
-    shared = config(
-        limited, {"team": "core", "usd": "1/d"}, {"key": "dev", "requests": "250/d"}, counters=place.url, replicas=4
-    )
+    quotas = {"team": "core", "usd": "1/d"}, {"key": "default", "requests": "250/d"}
+    shared = config(limited, *quotas, counters=place.url, replicas=4)
+    keys = [f"sk-round{n}-0123456789abcdef0123456789abcdef" for n in range(ROUNDS)]
+    shared["keys"] = [{"name": f"r{n}", "key": key, "team": "core"} for n, key in enumerate(keys)] + KEYS
     shared["limits"] = {"key_concurrency": 1000}
     routers = [start_router(shared) for _ in range(4)]
-    with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda n: ask(routers[n % 4], "m"), range(400)))
-    assert sorted(one.status for one in answers) == [200] * 250 + [429] * 150
+
+    def silences() -> float:
+        lines = [line for router in routers for line in fetch(router, "/metrics", auth="").body.decode().splitlines()]
+        return sum(float(one.split(" ")[-1]) for one in lines if one.startswith("pointsman_counters_failures_total"))
+
+    for key in keys:
+        until(lambda: all(metric(router, "pointsman_counters_local") == 0 for router in routers))
+        before = silences()
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(lambda n, key=key: ask_as(routers[n % 4], key), range(400)))  # type: ignore[misc]
+        if sorted(one.status for one in answers) == [200] * 250 + [429] * 150:
+            break
+        # A server that this machine kept from answering for 50 ms: who then counts alone, tells it (f84).
+        until(lambda before=before: silences() > before, 5)  # type: ignore[misc]
+    else:
+        raise AssertionError("in no round did the server answer everybody in time")
     for router in routers:
         router.check_books()
     spent = sum(one.charge_nano for router in routers for one in router.all_settled())

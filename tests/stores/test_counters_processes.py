@@ -17,6 +17,8 @@ from counter_servers import SHARED, InPostgres, Shared, started
 from servers import PostgresServer
 
 PROGRAM = Path(__file__).parent / "counter_burst.py"
+# 2,000 requests of each; they say when 100 are done.
+MANY = {"at_once": 10, "rounds": 200, "begun": 10, "pause_s": 0.01, "settled": True}
 
 
 @pytest.fixture
@@ -80,6 +82,11 @@ class Workers:
             assert one.stdin is not None
             one.stdin.write("go\n")
             one.stdin.flush()
+
+    def until_begun(self) -> None:
+        """Wait until each has been through as many rounds as it was told to say."""
+        for one in self.processes:
+            assert one.stdout is not None and one.stdout.readline() == "begun\n"
 
     def said(self) -> list[dict[str, Any]]:
         return [json.loads(one.stdout.readline()) for one in self.processes if one.stdout is not None]
@@ -151,10 +158,10 @@ def test_f76_f77_with_leases_exactly_what_fits_is_admitted_too(place: Shared, tm
 def test_f84_a_server_frozen_in_the_midst_of_a_burst_overshoots_by_no_more_than_was_left(
     place: Shared, lease_ms: int, limit: int, tmp_path: Path
 ) -> None:
-    more = {"lease_ms": lease_ms, "limit": limit, "at_once": 10, "rounds": 200, "pause_s": 0.01, "settled": True}
+    more = {"lease_ms": lease_ms, "limit": limit, **MANY}
     with Workers(place.url, tmp_path, **more) as workers:
         workers.go()
-        time.sleep(0.3)
+        workers.until_begun()
         place.freeze()
         time.sleep(1.0)
         place.thaw()
@@ -172,10 +179,9 @@ def test_f84_a_postgres_killed_in_the_midst_of_a_burst_comes_back_with_what_was_
     postgres: PostgresServer, tmp_path: Path
 ) -> None:
     place, limit = InPostgres(postgres), 2_000
-    more = {"limit": limit, "at_once": 10, "rounds": 200, "pause_s": 0.01, "settled": True}
-    with Workers(place.url, tmp_path, **more) as workers:
+    with Workers(place.url, tmp_path, limit=limit, **MANY) as workers:
         workers.go()
-        time.sleep(0.3)
+        workers.until_begun()
         place.restart()
         said = workers.said()
     alone, admitted = sum(one["alone"] for one in said), sum(one["admitted"] for one in said)

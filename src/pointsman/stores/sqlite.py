@@ -208,7 +208,8 @@ def _literal(column: Column) -> str:
     if type(value) is str:
         text = f"'{value}'" if _PLAIN.fullmatch(value) else ""
     else:
-        text = "NULL" if value is None else str(value) if type(value) is int else ""
+        # A larger number would become another one without a word; the driver refuses it.
+        text = "NULL" if value is None else str(value) if type(value) is int and abs(value) < 1 << 63 else ""
     return text if text and column.count(value) == len(column) else ""
 
 
