@@ -17,8 +17,8 @@ from counter_servers import SHARED, InPostgres, Shared, started
 from servers import PostgresServer
 
 PROGRAM = Path(__file__).parent / "counter_burst.py"
-# 2,000 requests of each; they say when 100 are done.
-MANY = {"at_once": 10, "rounds": 200, "begun": 10, "pause_s": 0.01, "settled": True}
+# 2,000 requests of each; they say when 200 are done: enough is left then, and not too much.
+MANY = {"at_once": 10, "rounds": 200, "begun": 20, "pause_s": 0.01, "settled": True}
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_f84_a_server_frozen_in_the_midst_of_a_burst_overshoots_by_no_more_than_
     alone, together = sum(one["alone"] for one in said), sum(one["admitted"] - one["alone"] for one in said)
     assert 0 < alone <= limit and together <= limit
     assert alone + together <= limit + limit // 4  # they heard of what was left at nearly the same time
-    assert max(one["worst_ms"] for one in said) < 500
+    assert max(one["worst_ms"] for one in said) < 600  # half a second while the server speaks, and a turn of the loop
     assert max(one["slow"] for one in said) <= 12
     assert place.state("all usd/mo") == (alone + together, 0)
 
