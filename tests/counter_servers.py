@@ -48,6 +48,14 @@ class InPostgres:
         self._database = self.url.rpartition("/")[2]
         self.freeze, self.thaw = server.freeze, server.thaw
 
+    def run(self, statements: str) -> str:
+        return self._server.sql(statements, self._database)
+
+    def locks(self) -> int:
+        """Return how many tables somebody has locked for himself."""
+        found = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND locktype = 'relation'"
+        return int(self.run(found))
+
     def restart(self) -> None:
         self._server.kill()
         self._server.start()

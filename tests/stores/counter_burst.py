@@ -61,7 +61,7 @@ async def burst(given: dict[str, Any]) -> dict[str, Any]:
     if hasattr(store, "_leases") and given["settled"]:
         await asyncio.sleep(0.5)  # until the leases have been given back
     for _ in range(200):
-        if not store.local and not getattr(store, "_ends", None):
+        if not store.local and not getattr(store, "_unsettled", None):
             break
         store.tick()
         await asyncio.sleep(0.05)

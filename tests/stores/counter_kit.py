@@ -75,7 +75,7 @@ def settle(store: Counters, verdict: Verdict, asked: Sequence[tuple[Counter, int
 async def until_settled(store: Counters) -> None:
     """Wait until a shared store has taken the settlements over."""
     for _ in range(500):
-        if not getattr(store, "_ends", None):
+        if not getattr(store, "_unsettled", None):
             return
         await asyncio.sleep(0.01)
     raise AssertionError("settlements are still waiting")

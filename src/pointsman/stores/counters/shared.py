@@ -18,6 +18,7 @@ from pointsman.stores.counters.base import Clock, CountersError, Then
 from pointsman.stores.counters.leases import Leases
 from pointsman.stores.counters.server import Done, Fault, Reply, Server
 from pointsman.stores.counters.share import Share
+from pointsman.stores.counters.unsettled import Unsettled
 
 MOST_WAIT_US = 50_000  # for any word of the server
 MOST_BUSY_US = 500_000  # for a decision, while others are answered
@@ -25,7 +26,6 @@ FAILURES = 5  # in a row open the breaker
 OPEN_US = 1_000_000
 SILENT_US = 5_000_000  # without a reply, after which a connection is made anew
 BATCH = 64  # counters that are settled in one call
-MOST_UNSETTLED = 100_000  # settlements that wait for the server; beyond, the oldest are given up and counted
 MOST_OWED = 60_000
 
 Connect = Callable[[Callable[[int], None], Callable[[], None]], Server]
@@ -62,9 +62,7 @@ class SharedCounters:
         self._again_us = 0  # when an open breaker lets one call through
         self._offset_us: int | None = None  # from our clock to the server's
         self._held: dict[str, int] = {}  # by counter, what we know to hold in the server
-        self._ends: deque[tuple[int, Sequence[End]]] = deque()  # settlements without a reply, by number
-        self._sent = 0  # of these, from the left, on the present connection
-        self._number = 0
+        self._unsettled = Unsettled(partial(self._count_failure, "unsettled"))
         self._owed: dict[str, tuple[Counter, int]] = {}  # used while we counted alone
         self._seen: dict[str, tuple[int, int, int, int]] = {}
         self._heard_us = clock.now_us()
@@ -146,7 +144,7 @@ class SharedCounters:
                 else:
                     self._held.pop(counter.name, None)
         for at in range(0, len(ends), BATCH):
-            self._queue(ends[at : at + BATCH])
+            self._unsettled.add(ends[at : at + BATCH])
         if not self.local:
             self._flush()
 
@@ -184,6 +182,8 @@ class SharedCounters:
             self._heard_us = self._clock.now_us()
             self._server.close()  # it may be gone without a word
         elif not self.local:
+            self._unsettled.again()
+            self._flush()
             self._beat()
         elif self._clock.now_us() >= self._again_us:
             self._again_us = self._clock.now_us() + OPEN_US
@@ -193,6 +193,9 @@ class SharedCounters:
         """Let what was settled reach the server, with the leases given back, and close; bounded in time."""
         if self._leases is not None:
             self._leases.end()
+        self._unsettled.again()
+        if not self.local and self._server.is_up:
+            self._flush()
         await self._server.finish()
         self.close()
 
@@ -208,10 +211,13 @@ class SharedCounters:
         return self._share.reserve(asks)._replace(local=True)
 
     def _failed(self, what: str) -> None:
-        self.failures[what] = self.failures.get(what, 0) + 1
+        self._count_failure(what)
         self._in_a_row += 1
         if self._in_a_row >= FAILURES and not self.local:
             self._go_alone()
+
+    def _count_failure(self, what: str) -> None:
+        self.failures[what] = self.failures.get(what, 0) + 1
 
     def _go_alone(self) -> None:
         self.local = True
@@ -319,20 +325,10 @@ class SharedCounters:
         self._offset_us = server_us - self._heard_us
 
     # --- settling
-    def _queue(self, ends: Sequence[End]) -> None:
-        self._number += 1
-        self._ends.append((self._number, ends))
-        if len(self._ends) > MOST_UNSETTLED:
-            self._ends.popleft()
-            self._sent = max(0, self._sent - 1)
-            self.failures["unsettled"] = self.failures.get("unsettled", 0) + 1
-
     def _flush(self) -> None:
         """Send the settlements that the present connection has not seen."""
         wall_ms = (self._clock.now_us() + (self._offset_us or 0)) // 1000
-        while self._sent < len(self._ends):
-            number, ends = self._ends[self._sent]
-            self._sent += 1
+        for number, ends in self._unsettled.unsent():
             figures: list[int] = []
             for counter, reserved, actual, start in ends:
                 figures += (*self._shape(counter, wall_ms), reserved, actual, start)
@@ -341,11 +337,10 @@ class SharedCounters:
     def _settled(self, number: int, reply: Reply) -> None:
         if reply is None:
             return  # sent again on the next connection
-        if isinstance(reply, Fault):
+        refused = isinstance(reply, Fault)
+        self._unsettled.answered(number, taken=not refused)
+        if refused:
             self._failed("error")
-        while self._ends and self._ends[0][0] <= number:
-            self._ends.popleft()
-            self._sent = max(0, self._sent - 1)
 
     def _shape(self, counter: Counter, wall_ms: int) -> tuple[int, int, int, int, int]:
         """Return what the server needs to know of a counter: period of the rate, limit, this window and the end of the next."""
@@ -356,7 +351,7 @@ class SharedCounters:
 
     # --- the connection
     def _up(self, server_us: int) -> None:
-        self._sent = 0
+        self._unsettled.again(all=True)
         self._note_clock(server_us)
         self._flush()  # what the connection before may not have carried; then the server has what we know, and perhaps more
         self._beat(reconcile=True)
@@ -369,7 +364,7 @@ class SharedCounters:
         now_us = self._clock.now_us()
         if not isinstance(reply, list):
             if isinstance(reply, Fault):
-                self.failures["error"] = self.failures.get("error", 0) + 1
+                self._count_failure("error")
             return
         if reply:
             self._note_clock(reply[0])
@@ -379,12 +374,12 @@ class SharedCounters:
         self._heal()
         owed, self._owed = list(self._owed.values()), {}
         for at in range(0, len(owed), BATCH):
-            self._queue([(counter, 0, amount, 0) for counter, amount in owed[at : at + BATCH]])
+            self._unsettled.add([(counter, 0, amount, 0) for counter, amount in owed[at : at + BATCH]])
+        self._unsettled.again()
         self._flush()
         self._ready.set()
 
     def _down(self) -> None:
-        self._sent = 0
         if not self.local:
-            self.failures["lost"] = self.failures.get("lost", 0) + 1
+            self._count_failure("lost")
             self._go_alone()
