@@ -79,7 +79,7 @@ check postgres postgres
 check chromium chromium
 check nginx nginx
 check prometheus prometheus
-check parallel tests "not serial" -n2 "$@"
+check parallel tests "not serial" -n3 "$@"
 check serial tests serial -n0 "$@"
 
 ((${#unsteady[@]})) && printf 'UNSTEADY, failed and then passed alone: %s\n' "${unsteady[@]}"

@@ -18,11 +18,14 @@ GONE = Outcome(Kind.CLIENT_GONE, 0, "the client closed the connection")
 
 
 class Drain:
-    """Take the place of a Sending as the Sink of its connection. Bounded by limits.client_drain_ms, which the sweep sees."""
+    """Take the place of a Sending as the Sink of its connection. Bounded by limits.client_drain_ms, which the sweep sees; the
+    probe of a half-open breaker also by its own time."""
 
     def __init__(self, exchange: Exchange, attempt: Sending, connection: Connection) -> None:
         self.streams = attempt.streams
         self.due_ms = exchange.shell.now_ms() + exchange.world.limits.client_drain_ms
+        if attempt.probe:
+            self.due_ms = min(self.due_ms, attempt.due_ms)  # then another one may start
         self._exchange = exchange
         self._attempt = attempt
         connection.sink, connection.tap = self, None

@@ -111,6 +111,8 @@ class Exchange:
     def booked(self) -> None:
         """Send what waited for the Admitted record."""
         self.booked_in = True
+        if self.hit is not None and self.settled and self.reservation is not None:
+            self._settle_quotas(self.reservation)
         attempt = self.attempt
         if attempt is not None and attempt.data:
             data, connection = attempt.data, attempt.connection
@@ -126,6 +128,8 @@ class Exchange:
                 self.shell.live.given_back(self.world, self.attempt)
             self._stop_waiting()
             self.edge.answer(answers.refusal(unbooked(error), request_id=self.request.id))
+        elif self.hit is not None and self.reservation is not None:
+            self._settle_quotas(self.reservation)
 
     # --- effects
     def _apply(self, effect: Effect, outcome: Outcome, now_ms: float) -> None:
@@ -320,12 +324,16 @@ class Exchange:
             self.shell.cache.ended(self)
         if self.account is not None:
             self.account.leave()
-        if self.reservation is not None:
-            rows = self.rows if self.cache is None else self.cache.all_rows(self.rows)
-            self.reservation.settle(rows, sent=self.booked_in or self.hit is not None)
+        if self.reservation is not None and (self.booked_in or self.hit is None):
+            self._settle_quotas(self.reservation)  # else when it is known whether the request is booked
         if self.held is not None:
             self.shell.live.spending.hold(self.held[0], -self.held[1])
         return True
+
+    def _settle_quotas(self, reservation: Reservation) -> None:
+        """Count what was used; nothing, if the request is not booked."""
+        rows = self.rows if self.cache is None else self.cache.all_rows(self.rows)
+        reservation.settle(rows, sent=self.booked_in)
 
     def _stop_waiting(self) -> None:
         """Cancel whatever the exchange waits for."""
