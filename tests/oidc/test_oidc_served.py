@@ -167,8 +167,9 @@ def test_keys_rotate_without_a_restart_and_go_on_while_the_issuer_is_down(serve:
     later = issuer.token(key=rsa_key("new"), kid="new", sub="bob")
     until(lambda: {ask(router, later)[0] for _ in range(8)} == {200}, 5.0)  # in either worker
     until(lambda: "issuers_errors_total 0" not in router.ask("/metrics", admin=True)[1].decode(), 15.0)
-    assert router.said.count("status 500") == 1
+    until(lambda: "status 500" in router.said, 5.0)
     router.stop()
+    assert router.said.count("status 500") == 1
     again = serve(config(issuer))
     assert ask(again, later)[0] == 200  # and after a restart
 
