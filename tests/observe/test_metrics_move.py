@@ -105,7 +105,7 @@ def test_label_sets_are_bounded_and_what_is_beyond_is_counted_together() -> None
     metrics = Metrics()
     for number in range(MOST_SERIES + 50):
         add(metrics.requests, f"r{number}\x1fd\x1fok")
-        observe(metrics.total, f"r{number}", 1.0)
+        observe(metrics.total, f"r{number}", [1.0])
     add(metrics.requests, "r0\x1fd\x1fok")
     text = render(merge([metrics])[0], 1, 0).decode()
     assert len(samples(text, "pointsman_requests_total")) == MOST_SERIES + 1

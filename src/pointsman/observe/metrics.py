@@ -6,9 +6,8 @@ kinds come from config and code, never from a client (fault 101), and of what co
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 import msgspec
 
@@ -26,6 +25,7 @@ LATENCY_EDGES_S = (
 OVERHEAD_EDGES_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 # Tokens; the boundaries that the OpenTelemetry conventions recommend, up to what an answer can have.
 TOKEN_EDGES = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0)
+Values = list[float] | list[int]
 Series = dict[str, list[float]]  # key -> counts of the buckets, then the sum
 
 METRICS: dict[str, tuple[str, str]] = {
@@ -73,18 +73,9 @@ METRICS: dict[str, tuple[str, str]] = {
     "pointsman_config_workers": ("gauge", "Of these, workers that serve a config version."),
 }
 SOURCES = frozenset({"user", "reviewer", "evaluator", "implicit"})  # of feedback; clients may name others
+FEW = 8  # values that are put into a histogram one by one
 LEAST_S = 1e-6  # less is the rounding of a difference, and no wait
 BREAKER_VALUES = {"closed": 0, "half_open": 1, "open": 2, "cooling": 3}
-
-
-class Place(NamedTuple):
-    """Hold where the attempts of one deployment that ended in one way are counted: its tokens, the keys of its histograms of
-    tokens, and its durations."""
-
-    tokens: list[int]
-    given: str
-    made: str
-    operations: list[float]
 
 
 class Metrics(msgspec.Struct):
@@ -134,72 +125,74 @@ class Metrics(msgspec.Struct):
     def count(self) -> None:
         """Count what was noted: all together, once a turn at most, and before the counters are read."""
         noted, self.noted = self.noted, []
-        overhead, phases = self.overhead, self.phases
-        by_route: dict[str, tuple[list[float], list[float]]] = {}
-        by_place: dict[tuple[str, str, str, str], Place] = {}
+        ends: dict[tuple[str, str, str], int] = {}
+        by_route: dict[str, list[Settled]] = {}
+        by_place: dict[tuple[str, str, str, str], list[AttemptRow]] = {}
         for s in noted:
             route, rows = s.route, s.attempts
-            add(self.requests, f"{route}\x1f{rows[-1].deployment if rows and s.hit is None else ''}\x1f{s.outcome}")
-            add(self.attempts, route, len(rows))
+            end = route, rows[-1].deployment if rows and s.hit is None else "", s.outcome
+            ends[end] = ends.get(end, 0) + 1
+            of_route = by_route.get(route)
+            if of_route is None:
+                of_route = by_route[route] = []
+            of_route.append(s)
             for row in rows:
                 at = row.deployment, row.provider, row.model, row.outcome
-                place = by_place.get(at)
-                if place is None:
-                    place = by_place[at] = self._place(*at)
-                self._attempt(row, place)
+                there = by_place.get(at)
+                if there is None:
+                    there = by_place[at] = []
+                there.append(row)
             if s.degraded:
                 add(self.degraded, f"{route}\x1f{s.degraded}")
             if s.cache:
                 self._note_cache(s)
-            of_route = by_route.get(route)
-            if of_route is None:
-                of_route = by_route[route] = series(self.ttft, route), series(self.total, route)
-            ttft, total = of_route
-            if s.first_ms:
-                first_s = s.first_ms / 1000.0
-                ttft[bisect_left(LATENCY_EDGES_S, first_s)] += 1
-                ttft[-1] += first_s
-            ended_s, read_s, decided_s = s.ended_ms / 1000.0, s.queue_ms / 1000.0, s.decided_ms / 1000.0
-            total[bisect_left(LATENCY_EDGES_S, ended_s)] += 1
-            total[-1] += ended_s
-            own_s = (s.ended_ms - s.upstream_ms) / 1000.0
-            own_s = own_s if own_s > 0.0 else 0.0
-            overhead[bisect_left(OVERHEAD_EDGES_S, own_s)] += 1
-            overhead[-1] += own_s
-            observe(phases, "queue", read_s, OVERHEAD_EDGES_S)
-            observe(phases, "decide", decided_s - read_s, OVERHEAD_EDGES_S)
-            if own_s - decided_s > LEAST_S:
-                observe(phases, "retry", own_s - decided_s, OVERHEAD_EDGES_S)
+        for end, count in ends.items():
+            add(self.requests, US.join(end), count)
+        for route, of_route in by_route.items():
+            add(self.attempts, route, sum([len(s.attempts) for s in of_route]))
+            observe(self.ttft, route, [s.first_ms / 1000.0 for s in of_route if s.first_ms])
+            observe(self.total, route, [s.ended_ms / 1000.0 for s in of_route])
+        for at, there in by_place.items():
+            self._attempts(at, there)
+        if noted:
+            self._own(noted)
 
-    def _place(self, name: str, provider: str, model: str, outcome: str) -> Place:
+    def _own(self, noted: list[Settled]) -> None:
+        """Count the time that was the router's own, in all and by phase."""
+        own = [max(0.0, s.ended_ms - s.upstream_ms) / 1000.0 for s in noted]
+        read, decided = [s.queue_ms / 1000.0 for s in noted], [s.decided_ms / 1000.0 for s in noted]
+        retry = [o - d for o, d in zip(own, decided, strict=True) if o - d > LEAST_S]
+        decide = [d - r for d, r in zip(decided, read, strict=True)]
+        fill(self.overhead, own, OVERHEAD_EDGES_S)
+        observe(self.phases, "queue", read, OVERHEAD_EDGES_S)
+        observe(self.phases, "decide", decide, OVERHEAD_EDGES_S)
+        if retry:
+            observe(self.phases, "retry", retry, OVERHEAD_EDGES_S)
+
+    def _attempts(self, at: tuple[str, str, str, str], rows: list[AttemptRow]) -> None:
+        """Count the attempts of one deployment that ended in one way."""
+        name, provider, model, outcome = at
         called = f"{provider}\x1f{model}\x1f"
-        return Place(
-            self.tokens.setdefault(bounded(self.tokens, name), [0, 0]),
-            f"{called}input",
-            f"{called}output",
-            series(self.operations, called + ("" if outcome == "ok" else outcome)),
-        )
-
-    def _attempt(self, row: AttemptRow, place: Place) -> None:
-        usage, name = row.usage, row.deployment
-        counts, given, made, operations = place
-        counts[0] += usage.input_tokens
-        counts[1] += usage.output_tokens
-        if usage.input_tokens or usage.output_tokens:
-            observe(self.used, given, usage.input_tokens, TOKEN_EDGES)
-            observe(self.used, made, usage.output_tokens, TOKEN_EDGES)
-        took_s = (row.ended_ms - row.started_ms) / 1000.0
-        operations[bisect_left(LATENCY_EDGES_S, took_s)] += 1
-        operations[-1] += took_s
-        if row.connected_ms:
-            observe(self.phases, "connect", (row.connected_ms - row.started_ms) / 1000.0, OVERHEAD_EDGES_S)
-        if row.charge_state == "unpriced":
-            add(self.unpriced, name)
-        elif row.charge_nano:
-            costs = self.cost_nano.get(name)
-            if costs is None:
-                costs = self.cost_nano.setdefault(bounded(self.cost_nano, name), [0, 0])
-            costs[row.charge_state == "estimated"] += row.charge_nano
+        used = [row.usage for row in rows if row.usage.input_tokens or row.usage.output_tokens]
+        given, made = [usage.input_tokens for usage in used], [usage.output_tokens for usage in used]
+        counts = self.tokens.setdefault(bounded(self.tokens, name), [0, 0])
+        counts[0] += sum(given)
+        counts[1] += sum(made)
+        if used:
+            observe(self.used, f"{called}input", given, TOKEN_EDGES)
+            observe(self.used, f"{called}output", made, TOKEN_EDGES)
+        took = [(row.ended_ms - row.started_ms) / 1000.0 for row in rows]
+        observe(self.operations, called + ("" if outcome == "ok" else outcome), took)
+        connect = [(row.connected_ms - row.started_ms) / 1000.0 for row in rows if row.connected_ms]
+        if connect:
+            observe(self.phases, "connect", connect, OVERHEAD_EDGES_S)
+        states = [row.charge_state for row in rows]
+        if unpriced := states.count("unpriced"):
+            add(self.unpriced, name, unpriced)
+        for place, state in enumerate(("measured", "estimated")):
+            nano = sum([row.charge_nano for row in rows if row.charge_state == state]) if state in states else 0
+            if nano:
+                self.cost_nano.setdefault(bounded(self.cost_nano, name), [0, 0])[place] += nano
 
     def _note_cache(self, s: Settled) -> None:
         add(self.cached, f"{s.route}\x1f{s.cache}")
@@ -230,13 +223,30 @@ def add(table: dict[str, int], key: str, count: int = 1) -> None:
         table[key] = table.get(key, 0) + count
 
 
-def observe(table: Series, key: str, value: float, edges: tuple[float, ...] = LATENCY_EDGES_S) -> None:
-    """Put a value into a histogram; a table never grows beyond MOST_SERIES and one."""
+def observe(table: Series, key: str, values: Values, edges: tuple[float, ...] = LATENCY_EDGES_S) -> None:
+    """Put values into a histogram; a table never grows beyond MOST_SERIES and one. The list is used up."""
     counts = table.get(key)
     if counts is None:
         counts = series(table, key, edges)
-    counts[bisect_left(edges, value)] += 1
-    counts[-1] += value
+    fill(counts, values, edges)
+
+
+def fill(counts: list[float], values: Values, edges: tuple[float, ...]) -> None:
+    """Put values into the counts of a histogram. The list is used up: many are put into order first."""
+    counts[-1] += sum(values)
+    if len(values) < FEW:
+        for value in values:
+            counts[bisect_left(edges, value)] += 1
+        return
+    values.sort()
+    done, every = 0, len(values)
+    for place in range(bisect_left(edges, values[0]), len(edges)):
+        upto = bisect_right(values, edges[place], done)
+        counts[place] += upto - done
+        done = upto
+        if done == every:
+            return
+    counts[len(edges)] += every - done
 
 
 def series(table: Series, key: str, edges: tuple[float, ...] = LATENCY_EDGES_S) -> list[float]:
