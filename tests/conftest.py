@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from servers import PostgresServer
 
 settings.register_profile(
-    "pr", max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "pr", max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("nightly", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "pr"))
