@@ -30,9 +30,10 @@ def lead_weighted(
     options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot
 ) -> tuple[int, float]:
     """Return the candidate that `weighted` draws, and its share of the weights."""
-    known, total = options.options, 0.0
-    for p in eligible:
-        total += known[p].weight
+    known = options.options
+    total = sum(
+        [known[p].weight for p in eligible]
+    )  # as `weighted` adds them: from Python 3.12 on a sum is rounded better
     point = snapshot.seed * total
     for p in eligible:
         point -= known[p].weight
