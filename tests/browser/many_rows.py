@@ -122,7 +122,7 @@ def _batch(rng: random.Random) -> Batch:
         first, other = sends[0].deployment, last.deployment if len(sends) > 1 else rng.choice(list(PLACES))
         why = decided(route=route, candidates=(other, first) if other != first else ("batch-only", first),
                       reason=f"weighted:{first}", **({"arm": arm, "arm_probability": 0.9} if arm else {}))  # fmt: skip
-        made.requests.append(request_row(asked, ended, why, {}))
+        made.requests.append(request_row(asked, ended, why.head, {}))
         made.attempts += attempt_rows(ended)
         made.decisions.append(decision_row(asked.request.id, why))
     return made

@@ -57,7 +57,7 @@ def data(tmp_path: Path) -> str:
             price_version=price.version if price else "",
         )
         done = settled(NOW_S - 8_000 + n * 1_500, sent)
-        batch.requests.append(request_row(admitted(NOW_S - 8_000 + n * 1_500), done, decided(), {}))
+        batch.requests.append(request_row(admitted(NOW_S - 8_000 + n * 1_500), done, decided().head, {}))
         batch.attempts += attempt_rows(done)
     writer.write(batch)
     writer.close()

@@ -45,7 +45,7 @@ def book(data: Path, *, first: int = 0, organisations: tuple[str, ...] = ("acme"
             before = admitted(
                 number, caller=("dev", "site", "web", organisation), tags=("env:=prod",) if n % 2 else ()
             )  # fmt: skip
-            batch.requests.append(request_row(before, settled(number, attempt(**given)), decided(), {}))
+            batch.requests.append(request_row(before, settled(number, attempt(**given)), decided().head, {}))
     writer = SqliteWriter(data / FILE)
     writer.write(batch)
     writer.close()

@@ -30,7 +30,7 @@ def data(tmp_path: Path) -> Path:
     batch = Batch()
     for n, caller in enumerate(WHO):
         asked, ended = admitted(n, caller=caller, client_id="c1"), settled(n, attempt())
-        batch.requests.append(request_row(asked, ended, decided(), {}))
+        batch.requests.append(request_row(asked, ended, decided().head, {}))
         batch.attempts += attempt_rows(ended)
         batch.decisions.append(decision_row(id_of(n), decided()))
         batch.feedback.append(feedback_row(feedback(n, caller=caller, request_id=id_of(n))))

@@ -74,7 +74,7 @@ def data(tmp_path: Path) -> Path:
     batch = Batch()
     for n, who in enumerate((("acme/dev", "bot", "care", "acme"), ("globex/dev", "bot", "care", "globex"))):
         asked, ended = admitted(n, caller=who), settled(n, attempt())
-        batch.requests.append(request_row(asked, ended, decided(), {}))
+        batch.requests.append(request_row(asked, ended, decided().head, {}))
         batch.attempts += attempt_rows(ended)
         batch.decisions.append(decision_row(asked.request.id, decided()))
     writer = SqliteWriter(tmp_path / FILE)

@@ -69,13 +69,13 @@ def book(data: Path) -> None:
     ]  # fmt: skip
     for n, (caller, ended, why, tags) in enumerate(ends):
         asked = admitted(n, caller=caller, tags=tags, at_ms=NOW_MS - 1_000)
-        batch.requests.append(request_row(asked, ended, why, {}))
+        batch.requests.append(request_row(asked, ended, why.head, {}))
         batch.attempts += attempt_rows(ended)
         batch.decisions.append(decision_row(asked.request.id, why))
     for n, caller in ((10, MINE), (11, OTHER)):
         ended = settled(n, attempt(charge_nano=3_000_000_000))
         batch.requests.append(
-            request_row(admitted(n, caller=caller, at_ms=AT_MS - 365 * 86_400_000), ended, decided(), {})
+            request_row(admitted(n, caller=caller, at_ms=AT_MS - 365 * 86_400_000), ended, decided().head, {})
         )
     writer.write(batch)
     writer.close()

@@ -158,7 +158,7 @@ def stores(tmp_path: Path) -> Stores:
     batch, now_s = Batch(), (time.time_ns() // 1_000_000 - AT_MS) // 1000
     for n in range(10):
         done = settled(now_s - 86_400 - n, attempt(usage=Usage(1_000_000, 1_000)))
-        batch.requests.append(request_row(admitted(now_s - 86_400 - n), done, decided(), {}))
+        batch.requests.append(request_row(admitted(now_s - 86_400 - n), done, decided().head, {}))
         batch.attempts += attempt_rows(done)
     writer.write(batch)
     writer.close()

@@ -33,7 +33,7 @@ PATH, PAGE = f"/v1/requests/{ID}/bodies", f"/requests/{ID}/bodies"
 def data(tmp_path: Path) -> Path:
     (tmp_path / "run").mkdir()
     who = ("acme/dev", "bot", "care", "acme")
-    row = request_row(admitted(0, caller=who), settled(0, attempt()), decided(), {})
+    row = request_row(admitted(0, caller=who), settled(0, attempt()), decided().head, {})
     writer = Stores(tmp_path).writer()
     writer.write(Batch(requests=[row], decisions=[decision_row(ID, decided())]))
     writer.close()

@@ -21,7 +21,7 @@ def batch(*numbers: int) -> Batch:
                          charge_state="unpriced")] if n % 3 == 0 else []  # fmt: skip
         ended = settled(n, *sends, attempt(charge_nano=n, charge_state="estimated" if n % 2 else "measured"))
         asked = admitted(n, at_ms=AT_MS + n * HOUR_MS, caller=GLOBEX if n % 2 else ACME)
-        made.requests.append(request_row(asked, ended, decided(), {}))
+        made.requests.append(request_row(asked, ended, decided().head, {}))
         made.attempts += attempt_rows(ended)
     return made
 

@@ -43,7 +43,7 @@ def writer(ledger: Ledger) -> Writer:
 def requests(*numbers: int, arm: str = "", **more: Any) -> Batch:
     """Return the rows of these requests, with fields of their admissions as given."""
     made = decided(arm=arm)
-    rows = [request_row(admitted(n, **more), settled(n, attempt()), made, {}) for n in numbers]
+    rows = [request_row(admitted(n, **more), settled(n, attempt()), made.head, {}) for n in numbers]
     return Batch(requests=rows)
 
 

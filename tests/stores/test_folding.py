@@ -36,7 +36,7 @@ def row(n: int, kind: int, key: str = "dev") -> Row:
     if kind % 7 == 6:
         ended = msgspec.structs.replace(ended, degraded="echo", outcome="degraded")
     asked = admitted(n, at_ms=AT_MS + kind % 40 * HOUR_MS, caller=(key, "site", "web", "acme"))
-    return request_row(asked, ended, decided(), {})
+    return request_row(asked, ended, decided().head, {})
 
 
 @settings(max_examples=30, deadline=None)
@@ -80,7 +80,7 @@ def test_values_that_all_rows_share_are_stored_as_they_are(ledger: Ledger) -> No
         for _ in range(WORTH_ROWS + 3):
             ended = settled(number, attempt(message=word, charge_nano=-1, charge_state="unpriced", served_model=word))
             asked = admitted(number, caller=(word, word, "web", "acme"), session=word, client_id=word)
-            made.requests.append(request_row(asked, ended, decided(arm_probability=0.5, arm="r/a"), {}))
+            made.requests.append(request_row(asked, ended, decided(arm_probability=0.5, arm="r/a").head, {}))
             made.attempts += attempt_rows(ended)
             number += 1
         assert writer.write(made) == len(made.requests)

@@ -57,7 +57,7 @@ class Books:
             charge = more.get("charge_nano", 10_000_000 + self._number * 1_001)
             before = admitted(n, caller=("dev", "site", "web", organisation), tags=tags)
             after = settled(n, attempt(**{"charge_nano": charge, **more}))
-            row = list(request_row(before, after, decided(), {}))
+            row = list(request_row(before, after, decided().head, {}))
             row[0] = f"req_{self._number:028d}"
             batch.requests.append(tuple(row))
             self.charges[self._number] = max(0, charge)

@@ -43,10 +43,10 @@ def batch(*pairs: Pair) -> Batch:
     for before, after, *why in pairs:
         made_by = (why[0] if why else decided()) if before is not None else None
         if after is not None:
-            made.requests.append(request_row(before, after, made_by, PLACES))
+            made.requests.append(request_row(before, after, made_by and made_by.head, PLACES))
             made.attempts += attempt_rows(after)
         elif before is not None:
-            made.requests.append(recovered_row(before, made_by, PLACES))
+            made.requests.append(recovered_row(before, made_by and made_by.head, PLACES))
         if before is not None and made_by is not None:
             made.decisions.append(decision_row(before.id, made_by))
     return made

@@ -52,7 +52,7 @@ def book(ledger: Ledger, *rows: tuple[int, Price | None, Usage, dict[str, Any]])
             **more,
         )
         done = settled(n, sent)
-        batch.requests.append(request_row(admitted(n), done, decided(), {}))
+        batch.requests.append(request_row(admitted(n), done, decided().head, {}))
         batch.attempts += attempt_rows(done)
     ledger.writer().write(batch)
 
@@ -163,7 +163,10 @@ def test_what_no_provider_bills_stays_free_and_the_dead_keep_their_estimate(ledg
     batch = Batch()
     free = attempt(outcome="unreachable", usage=Usage(source="unknown"), charge_nano=0, charge_state="measured")
     done = settled(1, free, attempt(usage=USED, charge_nano=5, price_version=""))
-    batch.requests = [request_row(admitted(1), done, decided(), {}), recovered_row(admitted(2), decided(), {})]
+    batch.requests = [
+        request_row(admitted(1), done, decided().head, {}),
+        recovered_row(admitted(2), decided().head, {}),
+    ]
     batch.attempts = attempt_rows(done)
     ledger.writer().write(batch)
     with ledger.reader() as reader:

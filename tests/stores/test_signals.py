@@ -35,7 +35,7 @@ def batch(*numbers: int, arm: str = "", **more: Any) -> Batch:
     made = Batch()
     for n in numbers:
         asked, ended = admitted(n, footprint=seen(), **more), settled(n, attempt())
-        made.requests.append(request_row(asked, ended, decided(arm=arm), {}))
+        made.requests.append(request_row(asked, ended, decided(arm=arm).head, {}))
         asking = asking_of(asked, ended, RULES)
         assert asking is not None
         made.askings.append(asking)

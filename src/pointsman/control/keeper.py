@@ -56,9 +56,8 @@ class Keeper:
             self._store = None
 
     def _step(self) -> None:
-        was_there = (
-            self._was_there()
-        )  # before we look whether it is: a store is made before anything of it is published
+        # Asked before we look whether it is there: a store is made before anything of it is published.
+        was_there = self._was_there()
         if not self._stores.has_callers():
             self.close()
             if was_there:

@@ -17,6 +17,9 @@ class Stale(Exception):
     """Say that a document was issued since the ones that an Order was reckoned with."""
 
 
+Make = Callable[[str, list[Kept]], tuple[bytes, int]]  # as Order says
+
+
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Ask for a document to be kept. `make` is given its number and the documents that belong to `credits`, and returns it and
     what is due; it does nothing else, as the ledger waits for it. `seen`: the last place of the chain that it was reckoned
@@ -30,7 +33,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     period: str
     at_ms: int
     actor: str
-    make: Callable[[str, list[Kept]], tuple[bytes, int]]
+    make: Make
     credits: str = ""
     seen: int | None = None
     upto_seq: int = 0

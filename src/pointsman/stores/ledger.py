@@ -219,12 +219,10 @@ class Reader(Browser, Asker, Protocol):
         ...
 
 
-def request_row(
-    admitted: Admitted | Filed | None, settled: Settled, decided: Decided | Head | None, places: Places
-) -> Row:
+def request_row(admitted: Admitted | Filed | None, settled: Settled, made: Head | None, places: Places) -> Row:
     """Return the request row of an ended request. Without its Admitted record the row says so, and holds the charge."""
     attempts, hit, hit_columns = settled.attempts, settled.hit, _NO_HIT
-    head = (_head(decided) or _NO_HEAD) if admitted is not None else _LOST_HEAD
+    head = (made or _NO_HEAD) if admitted is not None else _LOST_HEAD
     last = attempts[-1] if attempts else None
     if last is not None and len(attempts) == 1:
         tokens, nano, state = msgspec.structs.astuple(last.usage), last.charge_nano, last.charge_state
@@ -262,9 +260,9 @@ def request_row(
     )  # fmt: skip
 
 
-def recovered_row(admitted: Admitted | Filed, decided: Decided | Head | None, places: Places) -> Row:
+def recovered_row(admitted: Admitted | Filed, made: Head | None, places: Places) -> Row:
     """Return the request row of a request whose worker died: charged with its hold, as an estimate (fault 79)."""
-    head = _head(decided) or _NO_HEAD
+    head = made or _NO_HEAD
     planned, hold_nano = head.planned, None if head.hold_nano < 0 else head.hold_nano
     place = places.get(planned, NO_PLACE)
     return (
@@ -332,10 +330,6 @@ _NO_HIT: tuple[str, int | None, int | None] = ("", None, None)
 _NO_TIMES: Row = (0, 0, 0, 0, 0, 0)
 _SOURCES: tuple[Literal["measured", "estimated", "unknown"], ...] = ("measured", "estimated", "unknown")  # best first
 _encode = msgspec.msgpack.Encoder().encode
-
-
-def _head(decided: Decided | Head | None) -> Head | None:
-    return decided.head if isinstance(decided, Decided) else decided
 
 
 def _asked(a: Admitted | Filed, route: str) -> Row:

@@ -64,7 +64,7 @@ from pointsman.core.invoice import (
 )
 from pointsman.core.statement import Statement, stated
 from pointsman.stores.choose import Stores
-from pointsman.stores.invoices import Order, Stale
+from pointsman.stores.invoices import Make, Order, Stale
 from pointsman.stores.ledger import LedgerError, Reader
 
 LIMIT_S = 600.0  # for one question to the ledger
@@ -174,18 +174,7 @@ class Biller:
             still_open(found.corrects, kept, related)
             return encoded(self._invoice(own, kept.customer, statement, 0, at_ms, found.corrects)), statement.due_nano
 
-        order = Order(
-            kind=INVOICE,
-            series=series_of(self._rules.prefix, at_ms),
-            customer=kept.customer,
-            organisation=kept.organisation,
-            period=kept.period,
-            credits=number,
-            at_ms=at_ms,
-            actor=actor,
-            make=make,
-        )
-        return self._kept(order)[0]
+        return self._about(kept, INVOICE, actor, at_ms, make)
 
     def credit(self, number: str, wish: Wish, actor: str, at_ms: int) -> Kept:
         """Issue a credit note against an invoice. Raise NoSuch, Refused."""
@@ -199,18 +188,7 @@ class Biller:
             made = credited(invoice_of(kept.document), notes, wish, own, at_ms)
             return encoded(made), made.due_nano
 
-        order = Order(
-            kind=CREDIT_NOTE,
-            series=series_of(self._rules.credit_prefix, at_ms),
-            customer=kept.customer,
-            organisation=kept.organisation,
-            period=kept.period,
-            credits=number,
-            at_ms=at_ms,
-            actor=actor,
-            make=make,
-        )
-        return self._kept(order)[0]
+        return self._about(kept, CREDIT_NOTE, actor, at_ms, make)
 
     def document(self, number: str, within: str = "") -> Kept:
         """Return an invoice or credit note. Raise NoSuch."""
@@ -349,6 +327,22 @@ class Biller:
             membership=membership_of(self._rules.customers),
         )
         return self._kept(order)
+
+    def _about(self, invoice: Kept, kind: str, actor: str, at_ms: int, make: Make) -> Kept:
+        """Issue a document about an invoice."""
+        prefix = self._rules.prefix if kind == INVOICE else self._rules.credit_prefix
+        order = Order(
+            kind=kind,
+            series=series_of(prefix, at_ms),
+            customer=invoice.customer,
+            organisation=invoice.organisation,
+            period=invoice.period,
+            credits=invoice.number,
+            at_ms=at_ms,
+            actor=actor,
+            make=make,
+        )
+        return self._kept(order)[0]
 
     def _kept(self, order: Order) -> tuple[Kept, bool]:
         with closing(self._stores.writer()) as writer:
