@@ -13,6 +13,14 @@ check() {
   "$@" || failed+=("$name")
 }
 
+# Tell what a check that was begun earlier has said, once it has ended.
+ended() {
+  local code=0
+  wait "$1" || code=$?
+  cat "$2"
+  return "$code"
+}
+
 # Of the tests that were asked for by name, none may be in one of the two parts (pytest: 5); of all tests, some must be.
 # A few that fail may have had too little of a busy machine: they are run once more, alone, and named if they then pass.
 tests() {
@@ -72,14 +80,20 @@ chromium() {
 
 check format ruff format --check .
 check lint ruff check .
-check types mypy
+# A cold mypy takes as long as it takes: it has what the tests leave of the machine, and has ended before time is measured.
+types=$(mktemp)
+nice -n 19 mypy >"$types" 2>&1 &
+mypy=$!
+trap 'kill "$mypy" 2>/dev/null; rm -f "$types"' EXIT
 check layers lint-imports
 check redis redis
 check postgres postgres
 check chromium chromium
 check nginx nginx
 check prometheus prometheus
-check parallel tests "not serial" -n3 "$@"
+# Tests are given out in small pieces: the slow ones are neighbours, and no process shall have them all.
+check parallel tests "not serial" -n3 --maxschedchunk=60 "$@"
+check types ended "$mypy" "$types"
 check serial tests serial -n0 "$@"
 
 ((${#unsteady[@]})) && printf 'UNSTEADY, failed and then passed alone: %s\n' "${unsteady[@]}"

@@ -47,6 +47,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The same over as many requests as one sees that there are more."""
+    from dashboard_site import DashboardSite
+
+    with DashboardSite(tmp_path_factory.mktemp("small"), rows=20_000) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The same of a router that was started just now: no ledger, no keys, no worker."""
     from dashboard_site import DashboardSite

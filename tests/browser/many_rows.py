@@ -19,7 +19,7 @@ from pointsman.core.policy import Deployment, Wire
 from pointsman.core.pricing import Price, Rates
 from pointsman.core.usage import Usage
 from pointsman.stores import ledger_schema
-from pointsman.stores.ledger import Batch, attempt_rows, decision_row, feedback_row, request_row
+from pointsman.stores.ledger import Batch, attempt_row, decision_row, feedback_row, request_row
 from pointsman.stores.sqlite import FILE, SqliteWriter
 
 BASE = 5_000
@@ -44,6 +44,8 @@ def fill(data: Path, rows: int, now_ms: int, seed: int = 7) -> float:
     with pytest.MonkeyPatch.context() as patch, migrations(patch, ledger_schema.MIGRATIONS[:4]):
         SqliteWriter(data / FILE).close()
         with closing(sqlite3.connect(data / FILE, isolation_level=None)) as db:
+            for pragma in ("journal_mode = DELETE", "synchronous = OFF"):  # else each page is written twice
+                db.execute("PRAGMA " + pragma).close()
             db.execute("BEGIN")
             _insert(db, _batch(random.Random(seed)))
             _copy(db, rows, now_ms)
@@ -69,16 +71,28 @@ def _judge(db: sqlite3.Connection) -> None:
 
 
 def _insert(db: sqlite3.Connection, batch: Batch) -> None:
-    db.executemany(ledger_schema.INSERT_REQUEST, batch.requests)
-    db.executemany(ledger_schema.INSERT_ATTEMPT, batch.attempts)
-    db.executemany(ledger_schema.INSERT_DECISION, batch.decisions)
+    """Store rows in the tables as they were then: without the columns that came later."""
+    rows_of = {
+        "requests": (ledger_schema.REQUEST_COLUMNS, batch.requests),
+        "attempts": (ledger_schema.ATTEMPT_COLUMNS, batch.attempts),
+        "decisions": (("request_id", "format", "blob"), batch.decisions),
+    }
+    for table, (names, rows) in rows_of.items():
+        had = [n for n, name in enumerate(names) if name in _columns(db, table)]
+        listed, marks = ", ".join(names[n] for n in had), ", ".join("?" * len(had))
+        db.executemany(f"INSERT INTO {table} ({listed}) VALUES ({marks})", [[row[n] for n in had] for row in rows])
+
+
+def _columns(db: sqlite3.Connection, table: str) -> list[str]:
+    return [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
 
 
 def _copy(db: sqlite3.Connection, rows: int, now_ms: int) -> None:
     """Turn the rows there are into `rows` ones, evenly over the time, the newest last; of decisions only the newest stay."""
     copies = rows // BASE
     step_ms = DAYS * 86_400_000 // rows
-    for table, names in (("requests", ledger_schema.REQUEST_COLUMNS), ("attempts", ledger_schema.ATTEMPT_COLUMNS)):
+    for table in ("requests", "attempts"):
+        names = [name for name in _columns(db, table) if name != "seq"]
         db.execute(f"CREATE TEMP TABLE base_{table} AS SELECT * FROM {table} ORDER BY rowid" if table == "requests" else
                    f"CREATE TEMP TABLE base_{table} AS SELECT * FROM {table}")  # fmt: skip
         db.execute(f"DELETE FROM {table}")
@@ -123,7 +137,7 @@ def _batch(rng: random.Random) -> Batch:
         why = decided(route=route, candidates=(other, first) if other != first else ("batch-only", first),
                       reason=f"weighted:{first}", **({"arm": arm, "arm_probability": 0.9} if arm else {}))  # fmt: skip
         made.requests.append(request_row(asked, ended, why.head, {}))
-        made.attempts += attempt_rows(ended)
+        made.attempts += [attempt_row(ended.id, at, one) for at, one in enumerate(ended.attempts, 1)]
         made.decisions.append(decision_row(asked.request.id, why))
     return made
 

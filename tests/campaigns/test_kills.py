@@ -51,7 +51,6 @@ def strike(campaign: Campaign, victim: str, rng: random.Random) -> None:
         until(lambda: len(router.children(WORKER)) == campaign.workers and len(router.children(CONTROL)) == 1, 15)
 
 
-@pytest.mark.serial
 @pytest.mark.timeout(120 + 20 * ROUNDS)
 def test_f78_f79_f94_i01_i02_kills_under_load_lose_and_double_nothing(tmp_path: Path) -> None:
     rng = random.Random(SEED)

@@ -88,7 +88,7 @@ class Upstream(ThreadingHTTPServer):
         self.served = 0
         self.slow_s = 1.0
         self.lock = threading.Lock()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass  # a router that was killed

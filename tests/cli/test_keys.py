@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -129,7 +130,11 @@ def test_f83_keys_survive_the_death_of_anything(serve: Start, clients: Callable[
     until_all(clients(router, ""), 401)
     until_all(clients(router, kept["key"]), 200)
     [control] = router.children("pointsman.control.main")
-    os.kill(control, signal.SIGSTOP)  # as good as dead, and nobody starts another
+    with (router.data / "run" / "callers.lock").open(
+        "rb"
+    ) as lock:  # stopped while it publishes it would keep us from it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.kill(control, signal.SIGSTOP)  # as good as dead, and nobody starts another
     run("keys", "revoke", "ended", "--data", str(router.data))
     late = made(router, "late")
     until_all(clients(router, ended["key"]), 401)

@@ -29,7 +29,7 @@ class _Posted(BaseHTTPRequestHandler):
 def test_a_webhook_hears_of_quotas_and_prices(tmp_path: Path, upstream: Upstream) -> None:
     posted: list[dict[str, Any]] = []
     hook = ThreadingHTTPServer(("127.0.0.1", 0), type("Hook", (_Posted,), {"posted": posted}))
-    threading.Thread(target=hook.serve_forever, daemon=True).start()
+    threading.Thread(target=hook.serve_forever, args=(0.02,), daemon=True).start()
     config = tmp_path / "router.yaml"
     text = (
         upstream.config()

@@ -98,7 +98,6 @@ class Client(threading.Thread):
         connection.close()
 
 
-@pytest.mark.serial
 def test_a_reload_a_second_under_load_fails_no_request(serve: Start, upstream: Upstream, config: Path) -> None:
     router = serve("--workers", "2")
     stop = threading.Event()

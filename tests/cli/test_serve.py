@@ -342,6 +342,15 @@ def starved_s(pid: int) -> float:
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
+def test_s06_an_address_in_a_header_gives_no_further_tries(serve: Start) -> None:
+    router = serve()
+    found = [
+        router.ask("/v1/usage", admin=True, authorization="Bearer wrong", **{"x-forwarded-for": f"10.0.0.{n}"})[0]
+        for n in range(12)
+    ]
+    assert found[0] == 401 and found[-1] == 429
+
+
 def test_the_supervisor_loads_nothing_heavy() -> None:
     check = (
         "import sys; import pointsman.cli.supervisor\n"

@@ -158,7 +158,6 @@ def test_i01_i02_kills_of_the_control_process_and_workers_lose_and_double_nothin
     booked_once(load, upstream, rows(postgres, database))
 
 
-@pytest.mark.serial
 def test_a_database_that_hangs_is_not_noticed_by_callers(
     serve: Start, upstream: Upstream, postgres: PostgresServer, database: str
 ) -> None:

@@ -35,7 +35,7 @@ from pointsman.stores.ledger import Batch, attempt_rows, decision_row, request_r
 from pointsman.stores.sqlite import FILE, SqliteWriter
 from pointsman.stores.trusts import Trusts
 
-NOW_MS = int(time.time() * 1000)
+NOW_MS = AT_MS // 86_400_000 * 86_400_000 + 45_000_000  # half past twelve: an hour and a day are not about to end
 RULES = Billing(customers=(Customer(name="organisations", each="organisation"),))
 MINE, OTHER = ("acme/dev", "bot", "care", "acme"), ("globex/dev", "bot", "sales", "globex")
 
@@ -81,6 +81,13 @@ def book(data: Path) -> None:
     writer.close()
 
 
+@pytest.fixture(autouse=True)
+def standing_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock: what pages say of "today", "now" and "4 s from now" depends on no machine's pace."""
+    monkeypatch.setattr(time, "time", lambda: NOW_MS / 1000)
+    monkeypatch.setattr(time, "time_ns", lambda: NOW_MS * 1_000_000)
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     run = tmp_path / "run"
@@ -89,7 +96,7 @@ def data(tmp_path: Path) -> Path:
     mini = Standing("mini", "lab", "open", 4_000, 5, 1, "server_error", 0.4, 90.0, 100.0, 50.0, 9, 0.1,
                     allowed={"requests": (600, 31, 9_000)})  # fmt: skip
     large = Standing("large", "lab", "closed", 0, 0, 0, "", 0.99, 90.0, 100.0, 50.0, 9, 0.1)
-    (run / "standing-0.msgpack").write_bytes(msgspec.msgpack.encode(Standings(NOW_MS + 60_000, 0, "v1", [mini, large])))
+    (run / "standing-0.msgpack").write_bytes(msgspec.msgpack.encode(Standings(NOW_MS, 0, "v1", [mini, large])))
     counted = Metrics(alerts={"mini\x1fejected": 3}, cache_entries=41, cache_bytes=2_097_152)
     (run / "metrics-0.msgpack").write_bytes(msgspec.msgpack.encode(counted))
     Trusts(tmp_path / "similar").judge("drafts", Semantic(), NOW_MS, wrong=True)
@@ -220,7 +227,9 @@ def test_documents_are_issued_once_and_credited_by_who_may(visitor: Visitor) -> 
     for bad in ({"amount": "1000"}, {"amount": "-1"}, {"amount": "abc"}, {"number": "INV-0"}):
         answer = visitor.post("/billing/credit", credit | bad)
         assert answer.status == 409 and "Not done" in answer.text, bad
-    early = visitor.post("/billing/issue", wish | {"period": datetime.now(UTC).strftime("%Y-%m")})
+    early = visitor.post(
+        "/billing/issue", wish | {"period": datetime.fromtimestamp(NOW_MS / 1000, UTC).strftime("%Y-%m")}
+    )
     assert early.status == 409 and "Not done" in early.text
 
 

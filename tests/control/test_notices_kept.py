@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 from admin_asking import TOKEN, admin_key, ask
+from notice_office import SECRET_PATH, Hook, Office, webhook
 from records import policy
 from test_dashboard import Visitor
-from test_notices import SECRET_PATH, Hook, Office, webhook
 
 from pointsman.control.admin import Admin
 from pointsman.control.main import hosts_of
@@ -29,19 +29,6 @@ from pointsman.core.policy import Listener
 from pointsman.core.secret import Secret
 from pointsman.stores.choose import Stores
 from pointsman.stores.sqlite import FILE
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    made = Hook()
-    yield made
-    made.shutdown()
-    made.server_close()
-
-
-@pytest.fixture
-def office(tmp_path: Path) -> Callable[..., Office]:
-    return lambda *channels: Office(tmp_path / "data", *channels)
 
 
 def app_of(data: Path) -> Any:

@@ -14,9 +14,14 @@ from pointsman.core.entry import (
     Admitted,
     AttemptRow,
     Feedback,
+    Filed,
     Record,
+    Recorded,
     Settled,
+    decode_filed,
+    decode_in_block,
     decode_records,
+    encode_block,
     encode_records,
     total_of,
 )
@@ -51,6 +56,19 @@ def admissions(draw: st.DrawFn) -> Admitted:
     _, found, asked = draw(situations())
     caller = (draw(words), draw(words), draw(words), draw(words))
     return Admitted(asked, draw(words), draw(st.integers(0, 2**48)), caller, draw(words), found)
+
+
+@given(st.lists(st.none() | admissions(), max_size=5))
+def test_what_is_recorded_of_many_is_read_one_by_one(records: list[Admitted | None]) -> None:
+    filed = [None if one is None else decode_filed(encode_records([one]))[0] for one in records]
+    blob = encode_block([one for one in filed if one is None or isinstance(one, Filed)])
+    for place, one in enumerate(records):
+        found = decode_in_block(blob, place)
+        told = one and Recorded(one.asked_model, one.request.route, one.request.features, one.snapshot)
+        assert found == told
+    for damaged, place in ((blob, len(records)), (blob[:-1], 0), (b"", 0)):
+        with pytest.raises(ValueError, match="decision cannot be read"):
+            decode_in_block(damaged, place)
 
 
 @given(st.lists(admissions() | ends | judgements, max_size=5))

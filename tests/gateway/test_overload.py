@@ -25,6 +25,7 @@ from pointsman.gateway.known import Incoming
 StartRouter = Callable[..., Router]
 QUIET = "sk-quiet-0123456789abcdef0123456789abcdef"
 TAKES_MS = 400  # long beside what a busy machine adds, so that a crowd is one with few requests a second
+USUAL = 36  # clients of a router that may have 40 requests under way
 HANGS = FAST | {"ttft_ms": {"p50": 20_000, "p95": 20_000}}
 
 
@@ -59,12 +60,12 @@ def serve(router: Router, seconds: float, *crowds: tuple[int, bytes, float]) -> 
     return seen
 
 
-def at_once(seen: list[Seen], seconds: float) -> float:
-    """Return how many requests that were answered well were under way on average, within the first seconds: what is done of
-    what could be, however long each takes on this machine today."""
-    good = [(at - ms / 1000.0, at) for one in seen for at, status, ms in one.answers if status == 200]
-    since_s = min(began for began, _ in good)
-    return sum(max(0.0, min(ended, since_s + seconds) - began) for began, ended in good) / seconds
+def at_once(seen: list[Seen]) -> float:
+    """Return how many requests that were answered well were under way on average, from when USUAL have been begun until the
+    last is: what is done of what could be, however long each, and the way there, takes on this machine today."""
+    good = sorted((at - ms / 1000.0, at) for one in seen for at, status, ms in one.answers if status == 200)
+    since_s, until_s = good[USUAL - 1][0], good[-1][0]
+    return sum(max(0.0, min(ended, until_s) - max(began, since_s)) for began, ended in good) / (until_s - since_s)
 
 
 @pytest.mark.serial
@@ -80,16 +81,16 @@ def test_f106_ten_times_the_load_costs_no_goodput_and_the_lower_classes_go_first
         seen = serve(router, seconds, *asking)
         return seen, 1000.0 * (router.cpu_s() - before_s) / sum(len(one.answers) for one in seen)
 
-    (alone,), usual_ms = crowds(2.0, (36, requests["critical"], 0.0))
+    (alone,), usual_ms = crowds(2.0, (USUAL, requests["critical"], 0.0))
     assert alone.count(503) == 0
-    capacity = at_once([alone], 2.0)
+    capacity = at_once([alone])
     step, crowded_ms = crowds(4.0, *[(90, requests[name], 0.7) for name in PRIORITIES])
     done = [seen.count(200) for seen in step]
-    assert at_once(step, 4.0) >= 0.8 * capacity, f"{done}: {at_once(step, 4.0)} of {capacity}"
+    assert at_once(step) >= 0.8 * capacity, f"{done}: {at_once(step)} of {capacity}"
     assert crowded_ms <= 1.2 * usual_ms, "to refuse costs more than to serve"
     assert done == sorted(done, reverse=True) and done[0] > 3 * done[-1], done
-    (after,), _ = crowds(2.0, (36, requests["critical"], 0.0))
-    assert at_once([after], 2.0) >= 0.95 * capacity  # I32: what is over is over
+    (after,), _ = crowds(2.0, (USUAL, requests["critical"], 0.0))
+    assert after.count(503) == 0 and at_once([after]) >= 0.95 * capacity  # I32: what is over is over
     router.check_books()
     for name, met in met_by_class(router).items():  # exact, however slow this machine is
         assert max(met) < 40 * SHARES[PRIORITIES.index(name)], f"{name} was let in beside {max(met)}"

@@ -43,7 +43,6 @@ from pointsman.stores.journal import Journal, JournalError
 from pointsman.stores.ledger import LedgerError
 from pointsman.strategies.guard import GUARDS, STRIKES, Failed
 
-pytestmark = pytest.mark.serial
 PAGE = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
 BASE = (
     "providers: {p: {dialect: openai, base_url: 'http://127.0.0.1:1/v1'}}\ndeployments: {a: {provider: p, model: m}}\n"

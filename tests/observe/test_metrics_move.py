@@ -21,7 +21,6 @@ from pointsman.observe.metrics import (
 )
 from pointsman.observe.render import render
 
-pytestmark = pytest.mark.serial
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "metrics.md").read_text()
 DOCUMENTED = dict(re.findall(r"^\| `((?:pointsman|gen_ai)_\w+)` \| (\w+)", PAGE, flags=re.M))

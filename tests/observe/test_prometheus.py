@@ -17,7 +17,6 @@ from observed_world import FREE, World
 from prometheus import DEPLOY, RULES, Prometheus, promtool
 from serving import until
 
-pytestmark = pytest.mark.serial
 ROOT = Path(__file__).parents[2]
 ALERTS = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
 RECORDED = [

@@ -18,7 +18,6 @@ from pointsman.config import tracing as tracing_config
 from pointsman.config.load import load_text
 from pointsman.config.problem import ConfigError
 
-pytestmark = pytest.mark.serial
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 GOOD = f"00-{TRACE}-{PARENT}-01"
 ROOT = Path(__file__).parents[2]

@@ -83,7 +83,7 @@ class LocalIssuer(ThreadingHTTPServer):
         self.status, self.body, self.says, self.jwks_uri = 200, "", "", ""
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

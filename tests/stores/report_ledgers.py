@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
-from pointsman.stores.ledger import ATTEMPT_COLUMNS, FEEDBACK_COLUMNS, REQUEST_COLUMNS, Batch
+from pointsman.stores.ledger import ATTEMPT_COLUMNS, FEEDBACK_COLUMNS, LONE_COLUMNS, REQUEST_COLUMNS, Batch
 from pointsman.stores.report import Question
 
 BEGIN_MS = 1_795_000_000_000 // 86_400_000 * 86_400_000  # 2026-11-18
@@ -45,7 +45,9 @@ class Books:
         return Batch(
             requests=[tuple(row[name] for name in REQUEST_COLUMNS) for row in chosen],
             attempts=[
-                tuple(row[name] for name in ATTEMPT_COLUMNS) for row in self.attempts if row["request_id"] in ids
+                tuple(row[name] for name in ATTEMPT_COLUMNS)
+                for row in self.attempts
+                if row["request_id"] in ids and row["message"]
             ],
             feedback=[] if last else [tuple(row[name] for name in FEEDBACK_COLUMNS) for row in self.feedback],
         )
@@ -85,10 +87,22 @@ class Books:
             "degraded": dice.choice(("", "", "reply")), "tags": dice.choice(TAGS), "cache": cache,
             "cached_id": "req_x" if hit else "", "cached_ms": 5 if hit else None,
             "saved_nano": dice.choice((None, dice.randrange(10**7))) if hit else None,
+            **dict.fromkeys(LONE_COLUMNS),
         }  # fmt: skip
         return row
 
     def _attempts(self, request: dict[str, Any]) -> Rows:
+        if request["attempts"] == 1 and request["seq"] % 3:  # it follows from the request's row
+            request |= dict(zip(LONE_COLUMNS, (n := request["seq"], 2 * n, 3 * n), strict=True))
+            own = {
+                "request_id": request["id"],
+                "n": 1,
+                "message": "",
+                "started_us": n,
+                "ttft_us": 2 * n,
+                "total_us": 3 * n,
+            }
+            return [{name: request.get(name) for name in ATTEMPT_COLUMNS} | own]
         made = []
         for n in range(1, request["attempts"] + 1):
             row = {name: request.get(name, 0) for name in ATTEMPT_COLUMNS}

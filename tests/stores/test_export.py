@@ -18,7 +18,7 @@ from pointsman.stores import export
 from pointsman.stores.duck import Bounds
 from pointsman.stores.export import Exporter, Range
 from pointsman.stores.export_columns import MANIFEST, TABLES, Manifest, exported
-from pointsman.stores.ledger import ATTEMPT_COLUMNS, FEEDBACK_COLUMNS, REQUEST_COLUMNS, LedgerError
+from pointsman.stores.ledger import ATTEMPT_COLUMNS, FEEDBACK_COLUMNS, SHOWN_COLUMNS, LedgerError
 from pointsman.stores.report import Question
 from pointsman.stores.report_parquet import ParquetReader
 from pointsman.stores.sqlite import FILE, SqliteReader, SqliteWriter
@@ -47,7 +47,7 @@ def test_every_row_of_a_ledger_is_in_its_export_as_it_was(ledger: Ledger, tmp_pa
     found = ran(ledger, tmp_path / "out")
     of = {row["id"]: row for row in books.requests}
     expected = {
-        "requests": [tuple(row[name] for name in ("seq", *REQUEST_COLUMNS)) for row in books.requests],
+        "requests": [tuple(row[name] for name in ("seq", *SHOWN_COLUMNS)) for row in books.requests],
         "attempts": [
             tuple({**of[row["request_id"]], **row}[name] for name in TABLES["attempts"]) for row in books.attempts
         ],

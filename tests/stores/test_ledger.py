@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import msgspec
 import pytest
 from ledgers import Ledger, migrations
@@ -14,7 +16,9 @@ from pointsman.stores import ledger_browsing, ledger_postgres, ledger_schema, le
 from pointsman.stores.ledger import (
     ATTEMPT_COLUMNS,
     GROUPS,
+    LONE_COLUMNS,
     REQUEST_COLUMNS,
+    SHOWN_COLUMNS,
     TOKEN_COLUMNS,
     Batch,
     Decided,
@@ -22,6 +26,7 @@ from pointsman.stores.ledger import (
     LedgerError,
     Mark,
     Place,
+    Row,
     UsageQuery,
     Writer,
     attempt_rows,
@@ -267,17 +272,25 @@ def test_f91_a_migration_cut_off_half_way_starts_again(ledger: Ledger, monkeypat
     assert ledger.writer().write(batch((admitted(), settled()))) == 1
 
 
+def _old_requests(db: sqlite3.Connection, rows: list[Row]) -> int:
+    return db.executemany(ledger_schema.INSERT_REQUEST, rows).rowcount
+
+
 def test_f91_a_ledger_of_the_version_before_the_cache_is_brought_up_to_date(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = [name for name in REQUEST_COLUMNS if name not in ("cache", "cached_id", "cached_ms", "saved_nano")]
+    later = ("cache", "cached_id", "cached_ms", "saved_nano", *LONE_COLUMNS)
+    old = [name for name in REQUEST_COLUMNS if name not in later]
     row = dict(zip(REQUEST_COLUMNS, batch((admitted(), settled())).requests[0], strict=True))
     with migrations(monkeypatch, MIGRATIONS[:3]), monkeypatch.context() as patch:
         patch.setattr(ledger_schema, "INSERT_REQUEST", ledger_schema._insert("requests", tuple(old)))
         patch.setattr(ledger_browsing, "FOLDS", ())  # there were no tables of sums and spans either
         patch.setattr(ledger_spans, "SPREADS", ())
-        patch.setattr(sqlite, "_requests", lambda db, rows: db.executemany(ledger_schema.INSERT_REQUEST, rows).rowcount)
-        patch.setitem(ledger_postgres.TABLES, "requests", tuple(old))
+        patch.setattr(sqlite, "_requests", lambda db, made: _old_requests(db, made.requests))
+        tables = {"requests": tuple(old), "attempts": ATTEMPT_COLUMNS}
+        patch.setattr(
+            ledger_postgres, "TABLES", tables | {n: ledger_postgres.TABLES[n] for n in ("decisions", "feedback")}
+        )
         writer = ledger.writer()
         writer.write(Batch(requests=[tuple(row[name] for name in old)]))
         writer.close()
@@ -323,7 +336,7 @@ def test_the_columns_are_those_of_the_tables(ledger: Ledger, writer: Writer) -> 
     with ledger.reader() as reader:
         entry = reader.entry(admitted().id)
     assert entry is not None
-    assert tuple(entry.request) == ("seq", *REQUEST_COLUMNS) and tuple(entry.attempts[0]) == ATTEMPT_COLUMNS
+    assert tuple(entry.request) == ("seq", *SHOWN_COLUMNS) and tuple(entry.attempts[0]) == ATTEMPT_COLUMNS
     assert (*Usage.__struct_fields__[:-1], "usage_source") == TOKEN_COLUMNS
 
 

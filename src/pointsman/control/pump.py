@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from pointsman.control.replay import NOWHERE, Policies
+from pointsman.control.replay import UNKNOWN, Policies
 from pointsman.control.segment import Segment
 from pointsman.core import signals
 from pointsman.core.entry import Admitted, Feedback, Filed, Settled, decode_filed
@@ -26,6 +26,7 @@ from pointsman.stores.ledger import (
     Batch,
     LedgerError,
     Mark,
+    Places,
     Writer,
     attempt_rows,
     feedback_row,
@@ -202,10 +203,10 @@ class Pump:
                 segment.skipped += end - start
                 continue
             for record in written:
-                if type(record) is Filed:
-                    tail.open.setdefault(record.id, Open(record, segment.name, start))
-                elif type(record) is Settled:
+                if type(record) is Settled:
                     self._ended(tail, record, batch)
+                elif type(record) is Filed:
+                    tail.open.setdefault(record.request.id, Open(record, segment.name, start))
                 elif type(record) is Feedback:
                     batch.feedback.append(feedback_row(record))
         self._write(tail, batch)
@@ -214,21 +215,21 @@ class Pump:
     def _ended(self, tail: Tail, settled: Settled, batch: Batch) -> None:
         waiting = tail.open.pop(settled.id, None)
         admitted = waiting.record if waiting is not None else None
-        head = self._decided(admitted, batch) if admitted is not None else None
-        places = self._policies.places(admitted.config_version) if admitted is not None else NOWHERE
-        batch.requests.append(request_row(admitted, settled, head, places))
-        batch.attempts += attempt_rows(settled)
+        row = request_row(admitted, settled, *self._decided(admitted, batch))
+        batch.requests.append(row)
+        if row[-1] is None:
+            batch.attempts += attempt_rows(settled)
         batch.ended.append((admitted, settled))
         if admitted is not None and admitted.footprint is not None:
             self._seen(admitted, settled, batch)
 
-    def _decided(self, admitted: Filed, batch: Batch) -> Head | None:
-        """Add the row of a decision; return what the row of its request says of it."""
-        made = self._policies.booked(admitted)
-        if made is None:
-            return None
-        batch.decisions.append(made[1])
-        return made[0]
+    def _decided(self, admitted: Filed | None, batch: Batch) -> tuple[Head | None, Places]:
+        """Add what is kept of a decision; return what the row of its request needs of it."""
+        head, row, places = self._policies.booked(admitted) if admitted is not None else UNKNOWN
+        batch.recorded.append(admitted if head is not None and row is None else None)
+        if row is not None:
+            batch.decisions.append(row)
+        return head, places
 
     def _recover(self, tail: Tail) -> None:
         """Book what a dead worker left open, with its hold as the charge."""
@@ -236,9 +237,7 @@ class Pump:
             batch = Batch()
             for id in list(tail.open)[:RECOVER_ROWS]:
                 admitted = tail.open.pop(id).record
-                head = self._decided(admitted, batch)
-                places = self._policies.places(admitted.config_version)
-                batch.requests.append(recovered_row(admitted, head, places))
+                batch.requests.append(recovered_row(admitted, *self._decided(admitted, batch)))
                 batch.ended.append((admitted, None))
                 if admitted.footprint is not None:
                     self._seen(admitted, None, batch)

@@ -20,7 +20,7 @@ from pointsman.core.head import Head, Way, head, head_of, way_of
 from pointsman.core.options import Options, options_of
 from pointsman.core.policy import Listener, Policy
 from pointsman.core.secret import Secret, secret_from_pipe
-from pointsman.stores.ledger import Decided, Entry, LedgerAway, Place, Row, Writer, decision_row, recorded_row
+from pointsman.stores.ledger import Decided, Entry, LedgerAway, Place, Row, Writer, decision_row
 from pointsman.stores.price_history import note_prices
 from pointsman.stores.versions import replace
 from pointsman.strategies.plugins import strategies_of
@@ -29,7 +29,10 @@ OWED = "policies-owed"  # folder in the data folder
 MOST_WAYS = 1_000  # of one version, kept ready
 MOST_VERSIONS = 16  # kept ready; others are read from the ledger again
 
-NOWHERE: Mapping[str, Place] = {}
+# Of a decision: what the row of its request says of it, None when its policy or its route is not known here any more; its own
+# row, None where it is kept as it was recorded, or not at all; and what each deployment of its config version stands for.
+Made = tuple[Head | None, Row | None, Mapping[str, Place]]
+UNKNOWN: Made = (None, None, {})
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -100,34 +103,30 @@ class Policies:
         except (ValueError, LookupError, ArithmeticError):  # it was made by other code
             return None
 
-    def booked(self, filed: Filed) -> tuple[Head, Row] | None:
-        """Return what is booked of the decision of an admitted request: what its row says of it, and its own row; None when
-        its policy or its route is not known here any more."""
+    def booked(self, filed: Filed) -> Made:
+        """Return what is booked of the decision of an admitted request."""
         snapshot, request = filed.snapshot, filed.request
-        version = self._version(snapshot.version)
+        name = snapshot.version
+        version = self._versions[name] if name in self._versions else self._version(name)
         if version is None:
-            return None
+            return UNKNOWN
         way = version.ways.get((filed.asked_model, request.route))
         try:
             if way is None:
                 way = version.way_of(filed.asked_model, request.route)
             if way.options.strategy.plugin:  # another package's, which may be gone when somebody asks
                 made = self.decided(filed.whole())
-                return None if made is None else (made.head, decision_row(request.id, made))
-            return head(filed, way), recorded_row(filed)
+                kept = (made.head, decision_row(request.id, made)) if made is not None else (None, None)
+                return (*kept, version.places)
+            return head(filed, way), None, version.places
         except (ValueError, LookupError, ArithmeticError):  # it was made by other code
-            return None
+            return None, None, version.places
 
     def signals(self, admitted: Filed) -> Signals | None:
         """Return what the route of an admitted request makes of how people go on; None when it is not known any more."""
         version = self._version(admitted.config_version)
         options = version.options.get(admitted.request.route) if version is not None else None
         return None if options is None else options.route.signals
-
-    def places(self, version: str) -> Mapping[str, Place]:
-        """Return what each deployment of a config version stands for."""
-        known = self._version(version)
-        return known.places if known is not None else NOWHERE
 
     def _version(self, name: str) -> Version | None:
         if name not in self._versions:

@@ -206,6 +206,8 @@ _decode = msgspec.msgpack.Decoder(list[Record]).decode
 _filed = msgspec.msgpack.Decoder(list[Filed | Settled | Feedback]).decode
 _states = msgspec.msgpack.Decoder(tuple[State, ...]).decode
 _recorded = msgspec.msgpack.Decoder(Recorded).decode
+_block = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_NIL = b"\xc0"
 
 
 def encode_records(records: list[Record]) -> bytes:
@@ -240,6 +242,22 @@ def decode_recorded(blob: bytes) -> Recorded:
     try:
         return _recorded(blob)
     except msgspec.MsgspecError as error:
+        raise ValueError(f"decision cannot be read: {error}") from None
+
+
+def encode_block(filed: Sequence[Filed | None]) -> bytes:
+    """Return the MessagePack of the Recorded of several requests, one after the other; nil for None."""
+    return _encode(
+        [None if f is None else (f.asked_model, f.request.route, f.request.features, f.snapshot) for f in filed]
+    )
+
+
+def decode_in_block(blob: bytes, place: int) -> Recorded | None:
+    """Return one of what `encode_block` was given. Raise ValueError when it cannot be read."""
+    try:
+        written = _block(blob)[place]
+        return None if bytes(written) == _NIL else _recorded(written)
+    except (msgspec.MsgspecError, IndexError) as error:
         raise ValueError(f"decision cannot be read: {error}") from None
 
 

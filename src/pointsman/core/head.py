@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any
 
 import msgspec
 
@@ -12,7 +12,6 @@ from pointsman.core.entry import Admitted, Filed, decision_of
 from pointsman.core.filters import fits_all
 from pointsman.core.health import State
 from pointsman.core.options import Options, cost_nano
-from pointsman.core.strategy import Snapshot
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
@@ -70,7 +69,7 @@ def head(filed: Filed, way: Way) -> Head:
     if not way.short or not fits_all(options, features):
         return _long(filed, way)
     if sparse.calm and strategy.lead is not None and not strategy.by_state:
-        snapshot = cast("Snapshot", sparse)  # it has all that such a lead, and the cost, look at
+        snapshot: Any = sparse  # it has all that such a lead, and the cost, look at
     else:
         snapshot = _of(filed, options).snapshot
         if not snapshot.calm:

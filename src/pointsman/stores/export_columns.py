@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from pointsman.stores.ledger import ATTEMPT_COLUMNS, FEEDBACK_COLUMNS, REQUEST_COLUMNS, LedgerError, LedgerMissing
+from pointsman.stores.ledger import ATTEMPT_COLUMNS, FEEDBACK_COLUMNS, SHOWN_COLUMNS, LedgerError, LedgerMissing
 from pointsman.stores.ledger_schema import MIGRATIONS
 from pointsman.stores.report_sql import ATTEMPTS, OF_REQUEST
 
@@ -29,7 +29,7 @@ def _typed(*names: str) -> dict[str, str]:
 
 
 TABLES: Mapping[str, dict[str, str]] = {  # column -> type
-    "requests": _typed("seq", *REQUEST_COLUMNS),
+    "requests": _typed("seq", *SHOWN_COLUMNS),
     "attempts": _typed(*OF_REQUEST, *ATTEMPT_COLUMNS),
     "feedback": _typed("seq", *FEEDBACK_COLUMNS),
 }

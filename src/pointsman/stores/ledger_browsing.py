@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pointsman.stores import ledger_spans
 from pointsman.stores.browsing import DAY_MS, FIELDS, HOUR_MS, NO_ERROR, TIMES, Search, Sums
+from pointsman.stores.ledger import SHOWN_COLUMNS
 
 WELL = "ok"  # the outcome that is no news
 _OK = ", ".join(f"'{outcome}'" for outcome in NO_ERROR)
@@ -25,6 +26,7 @@ MEASURES = {
     "estimated_nano": "SUM(CASE WHEN charge_state = 'estimated' THEN COALESCE(charge_nano, 0) ELSE 0 END)",
     "saved_nano": "SUM(COALESCE(saved_nano, 0))",
 }
+SHOWN = ", ".join(("seq", *SHOWN_COLUMNS))
 _KEYS = ("begins_ms", *FIELDS)
 _UNITS = {"hours": HOUR_MS, "days": DAY_MS}
 
@@ -84,7 +86,7 @@ def search_sql(query: Search) -> str:
         parts.append(f"outcome <> '{WELL}'")  # as the index has it
     parts += [
         f"(instr(lower({_TEXT}), :word_{letter}) > 0 OR ((attempts > 1 OR outcome <> 'ok') AND EXISTS (SELECT 1"  # noqa: S608
-        f" FROM attempts a WHERE a.request_id = requests.id AND instr(lower(a.message), :word_{letter}) > 0)))"
+        f" FROM sends a WHERE a.request_id = requests.id AND instr(lower(a.message), :word_{letter}) > 0)))"
         for letter, _ in zip("abcd", query.words, strict=False)
     ]
     if query.failed:
@@ -92,7 +94,7 @@ def search_sql(query: Search) -> str:
     parts.append(
         "seq > :floor AND seq < :before AND +at_ms >= :since"
     )  # +: not by the index of times, which is in no such order
-    return f"SELECT * FROM requests WHERE {' AND '.join(parts)} AND {_WITHIN} ORDER BY seq DESC LIMIT :most"  # noqa: S608
+    return f"SELECT {SHOWN} FROM requests WHERE {' AND '.join(parts)} AND {_WITHIN} ORDER BY seq DESC LIMIT :most"  # noqa: S608
 
 
 def search_values(query: Search, within: str, floor: int, before: int) -> dict[str, object]:

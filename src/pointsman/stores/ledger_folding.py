@@ -38,12 +38,19 @@ def columns_of(rows: Sequence[Row], names: Sequence[str]) -> list[Column]:
     return columns
 
 
+def alike(column: Column) -> bool:
+    """Tell whether all values of a column are equal; with little work where they are not."""
+    value = column[0]
+    return column[-1] == value == column[len(column) // 2] and column.count(value) == len(column)
+
+
 def folded(columns: Sequence[Column]) -> dict[str, list[Row]]:
     """Return what requests, given as columns, add to the tables `hours` and `days`: rows of their keys and MEASURES."""
     begins = tuple([at_ms // HOUR_MS * HOUR_MS for at_ms in columns[_AT]])
     keyed = [begins, *[columns[place] for place in _KEYS]]
     summed = [columns[place] for place in _SUMMED]
-    several = [column for column in keyed if column.count(column[0]) != len(column)]  # one value tells no rows apart
+    same = [alike(column) for column in summed]
+    several = [column for column in keyed if not alike(column)]  # one value tells no rows apart
     groups: dict[Row, list[int]] = {}
     for place, key in enumerate(zip(*several, strict=True)):
         groups.setdefault(key, []).append(place)
@@ -51,7 +58,10 @@ def folded(columns: Sequence[Column]) -> dict[str, list[Row]]:
     for places in groups.values():
         at = places[0]
         pick = itemgetter(*places) if len(places) > 1 else itemgetter(slice(at, at + 1))
-        hours[tuple([column[at] for column in keyed])] = _sums([pick(column) for column in summed])
+        picked = [
+            column[: len(places)] if of_all else pick(column) for column, of_all in zip(summed, same, strict=True)
+        ]
+        hours[tuple([column[at] for column in keyed])] = _sums(picked)
     days: dict[Row, list[int]] = {}
     for (begins_ms, *names), sums in hours.items():
         day = (begins_ms // DAY_MS * DAY_MS, *names)  # type: ignore[operator]

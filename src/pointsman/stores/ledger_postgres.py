@@ -27,6 +27,7 @@ from pointsman.stores.ledger import (
     Mark,
     Row,
 )
+from pointsman.stores.ledger_decisions import rows_of
 from pointsman.stores.ledger_reading import SqlReader
 from pointsman.stores.postgres import Link, LinkAway, LinkBusy, LinkError, Rows, migrate, version_of
 from pointsman.stores.report_sql import POSTGRES
@@ -41,7 +42,7 @@ WRITE_S = 10.0  # for one batch
 DECISION_COLUMNS = ("request_id", "format", "blob")
 TABLES = {
     "requests": REQUEST_COLUMNS,
-    "attempts": ATTEMPT_COLUMNS,
+    "sends": ATTEMPT_COLUMNS,
     "decisions": DECISION_COLUMNS,
     "feedback": FEEDBACK_COLUMNS,
 }
@@ -62,7 +63,8 @@ class PostgresWriter:
     def write(self, batch: Batch) -> int:
         """Store a batch in one transaction; return how many requests were new. Raise LedgerError: nothing is kept, unless it
         is LedgerAway, after which that is not known."""
-        parts = (batch.requests, batch.attempts, batch.decisions, batch.feedback)
+        decisions = batch.decisions + rows_of(batch)
+        parts = (batch.requests, batch.attempts, decisions, batch.feedback)
         marks = [(self._folder + segment, mark.offset, mark.skipped) for segment, mark in batch.marks.items()]
         with _told(), self._ready() as link, link.transaction(LOCK):
             newest = link.execute(ledger_browsing.NEWEST)[0][0] if batch.requests else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
 from collections.abc import Iterator
 from types import TracebackType
@@ -10,10 +11,10 @@ from typing import Any, Self
 import msgspec
 
 from pointsman.core.decide import Decision
-from pointsman.core.entry import FORMAT, WHOLE, decode_recorded
+from pointsman.core.entry import FORMAT, WHOLE, Recorded, decode_in_block, decode_recorded
 from pointsman.core.reconcile import Booked
 from pointsman.stores import ledger_browsing as browsing
-from pointsman.stores import ledger_feedback, ledger_spans, report_sql
+from pointsman.stores import ledger_decisions, ledger_feedback, ledger_spans, report_sql
 from pointsman.stores import ledger_schema as sql
 from pointsman.stores.browsing import LATE_MS, LOOKED, Found, Search, Sum, Sums
 from pointsman.stores.invoices_sql import SqlInvoices
@@ -84,24 +85,29 @@ class SqlReader(Reports, SqlInvoices):
         if not rows:
             return None
         attempts = [dict(row) for row in self._all(sql.SELECT_ATTEMPTS, (id,))]
-        decisions = self._all(sql.SELECT_DECISION, (id,))
         row = dict(rows[0])
         feedback = self._all(ledger_feedback.OF_REQUEST, {**row, "most": MOST_FEEDBACK})
         made = Entry(row, attempts, None, [dict(each) for each in reversed(feedback)])
-        return self._decided(made, *decisions[0]) if decisions else made
+        return self._decided(made)
 
-    def _decided(self, entry: Entry, format: int, blob: bytes) -> Entry:
+    def _decided(self, entry: Entry) -> Entry:
         """Return an entry with its Decision, or with what it is made again from, unless neither can be read."""
-        try:
-            if format == WHOLE:
-                return msgspec.structs.replace(entry, decision=msgspec.msgpack.decode(blob, type=Decision))
-            if format == FORMAT:
-                kept = self._all(sql.SELECT_POLICY, (entry.request["config_version"],))
-                policy = bytes(kept[0][0]) if kept else None
-                return msgspec.structs.replace(entry, recorded=decode_recorded(blob), policy=policy)
-        except ValueError:  # MsgspecError among them
-            return entry
+        rows = self._all(sql.SELECT_DECISION, (entry.request["id"],))
+        rows = rows or self._all(ledger_decisions.FIND, {"seq": entry.request["seq"]})
+        for format, blob, *first in map(tuple, rows):
+            with contextlib.suppress(ValueError):  # MsgspecError among them
+                if format == WHOLE:
+                    return msgspec.structs.replace(entry, decision=msgspec.msgpack.decode(blob, type=Decision))
+                if format == FORMAT:
+                    seq = entry.request["seq"]
+                    return self._recorded(
+                        entry, decode_in_block(blob, seq - first[0]) if first else decode_recorded(blob)
+                    )
         return entry
+
+    def _recorded(self, entry: Entry, recorded: Recorded | None) -> Entry:
+        kept = self._all(sql.SELECT_POLICY, (entry.request["config_version"],))
+        return msgspec.structs.replace(entry, recorded=recorded, policy=bytes(kept[0][0]) if kept else None)
 
     def recent(self, count: int, after: int | None = None) -> list[dict[str, Any]]:
         """Return the newest rows, oldest first; or the oldest ones booked after a `seq`."""

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from pointsman.core.retention import Retention
+from pointsman.stores import ledger_decisions
 from pointsman.stores.browsing import DAY_MS
 from pointsman.stores.ledger import Writer
 from pointsman.stores.sql import Db, Values
@@ -112,7 +113,8 @@ def due(ask: Ask, rules: Retention, now_ms: int) -> tuple[dict[str, int], Kept]:
         found["requests"] = _count(ask, _COUNT_REQUESTS, values)
     if rules.decisions_days:
         bound = _bound(rules.decisions_days, now_ms)
-        found["decisions"] = _count(ask, _COUNT_DECISIONS, {"bound": bound})
+        blocks = _count(ask, ledger_decisions.COUNT, {"before": _before(rules.decisions_days, now_ms)})
+        found["decisions"] = _count(ask, _COUNT_DECISIONS, {"bound": bound}) + blocks
     if rules.feedback_days:
         values = {"before": _before(rules.feedback_days, now_ms), "keep": kept.feedback}
         found["feedback"] = _count(ask, _COUNT_FEEDBACK, values)
@@ -144,9 +146,11 @@ def _requests(db: Db, rules: Retention, now_ms: int) -> int:
     values = {"before": _before(rules.requests_days, now_ms), "keep": keep, "most": BATCH}
     rows = db.execute(_SOME_REQUESTS, values).fetchall()
     if rows:
-        db.executemany("DELETE FROM attempts WHERE request_id = ?", [(row[1],) for row in rows])
+        db.executemany("DELETE FROM sends WHERE request_id = ?", [(row[1],) for row in rows])
         db.executemany("DELETE FROM decisions WHERE request_id = ?", [(row[1],) for row in rows])
         db.executemany("DELETE FROM requests WHERE seq = ?", [(row[0],) for row in rows])
+        last = max(row[0] for row in rows)
+        db.execute(ledger_decisions.DELETE_EMPTY, {"before": values["before"], "last": last})
     return len(rows)
 
 
@@ -157,7 +161,7 @@ def _decisions(db: Db, rules: Retention, now_ms: int) -> int:
     rows = db.execute(_SOME_DECISIONS, values).fetchall()
     if rows:
         db.executemany("DELETE FROM decisions WHERE request_id = ?", [(row[0],) for row in rows])
-    return len(rows)
+    return len(rows) or ledger_decisions.prune(db, _before(rules.decisions_days, now_ms), BATCH)
 
 
 def _feedback(db: Db, rules: Retention, now_ms: int) -> int:

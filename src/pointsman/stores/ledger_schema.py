@@ -8,7 +8,9 @@ from string import ascii_lowercase
 
 from pointsman.stores import (
     invoices_schema,
+    ledger_attempts,
     ledger_browsing,
+    ledger_decisions,
     ledger_signals,
     ledger_spans,
     notices,
@@ -16,6 +18,8 @@ from pointsman.stores import (
     reckonings,
 )
 from pointsman.stores.ledger import ATTEMPT_COLUMNS, FEEDBACK_COLUMNS, REQUEST_COLUMNS
+from pointsman.stores.ledger_attempts import MADE, STORED
+from pointsman.stores.ledger_browsing import SHOWN
 
 APPLICATION_ID = 0x504D4C47  # "PMLG", so that any other SQLite file is refused
 
@@ -198,8 +202,12 @@ _AGAIN = invoices_schema.AGAIN + reckonings.CHARGES
 # spans: where a route, a deployment or a key occurs, in place of an index on each.
 _SPANS = ledger_spans.MIGRATION
 
+# sends: the attempts that do not follow from their request's row; attempts: a view of all. decision_blocks: what decisions of
+# many requests were made from.
+_BLOCKS = ledger_attempts.MIGRATION + ledger_decisions.MIGRATION
+
 MIGRATIONS: tuple[str, ...] = (
-    _V1, _V2, _V3, _V4, _V5, _INVOICES, _EXPORTS, _PRICES, _RECKONINGS, _SIGNALS, _NOTICES, _AGAIN, _SPANS,
+    _V1, _V2, _V3, _V4, _V5, _INVOICES, _EXPORTS, _PRICES, _RECKONINGS, _SIGNALS, _NOTICES, _AGAIN, _SPANS, _BLOCKS,
 )  # fmt: skip
 
 
@@ -209,7 +217,7 @@ def _insert(table: str, columns: tuple[str, ...]) -> str:
 
 
 INSERT_REQUEST = _insert("requests", REQUEST_COLUMNS)
-INSERT_ATTEMPT = _insert("attempts", ATTEMPT_COLUMNS)
+INSERT_ATTEMPT = _insert("sends", ATTEMPT_COLUMNS)
 INSERT_DECISION = _insert("decisions", ("request_id", "format", "blob"))
 INSERT_FEEDBACK = _insert("feedback", FEEDBACK_COLUMNS)
 REPLACE_MARK = """INSERT INTO marks (segment, needed, skipped) VALUES (?, ?, ?)
@@ -227,24 +235,31 @@ FIND_CLIENT = f"""
     SELECT id FROM requests WHERE seq IN (
         SELECT seq FROM requests WHERE client_id = :text AND client_id <> '' AND {WITHIN} ORDER BY seq DESC LIMIT :most
     ) ORDER BY seq DESC"""  # noqa: S608
-SELECT_REQUEST = f"SELECT * FROM requests WHERE id = :id AND {WITHIN}"  # noqa: S608
+SELECT_REQUEST = f"SELECT {SHOWN} FROM requests WHERE id = :id AND {WITHIN}"  # noqa: S608
 SELECT_ATTEMPTS = "SELECT * FROM attempts WHERE request_id = ? ORDER BY n"
 SELECT_DECISION = "SELECT format, blob FROM decisions WHERE request_id = ?"
-RECENT = f"SELECT * FROM requests WHERE {WITHIN} ORDER BY seq DESC LIMIT :most"  # noqa: S608
-AFTER = f"SELECT * FROM requests WHERE seq > :after AND {WITHIN} ORDER BY seq LIMIT :most"  # noqa: S608
+RECENT = f"SELECT {SHOWN} FROM requests WHERE {WITHIN} ORDER BY seq DESC LIMIT :most"  # noqa: S608
+AFTER = f"SELECT {SHOWN} FROM requests WHERE seq > :after AND {WITHIN} ORDER BY seq LIMIT :most"  # noqa: S608
 
 
 def booked_sql(providers: int) -> str:
     """Return the statement of sums of attempts by day and model; parameters `first`, `last`, `within` and those of
     `provider_values`, for so many providers."""
     names = ", ".join(f":{name}" for name in provider_values(("",) * providers))
+    # Sums of sums: SQLite would make a row of all columns of each attempt before it added up what comes of two tables.
+    parts = [
+        f"""SELECT r.day, {of}.model, {of}.served_model, {of}.usage_source, {of}.charge_state, {of}.outcome, COUNT(*) AS sends,
+    SUM({of}.input_tokens) AS input, SUM({of}.cache_read_tokens) AS cached, SUM({of}.output_tokens) AS output,
+    COALESCE(SUM({of}.charge_nano), 0) AS nano
+FROM {table} AND r.day >= :first AND r.day <= :last AND {of}.provider IN ({names})
+    AND ({of}.status <> 0 OR {of}.usage_source <> 'unknown') AND (:within = '' OR r.organisation = :within)
+GROUP BY 1, 2, 3, 4, 5, 6"""  # noqa: S608
+        for of, table in (("a", STORED), ("r", MADE))
+    ]
     return f"""
-SELECT r.day, a.model, a.served_model, a.usage_source, a.charge_state, a.outcome, COUNT(*), SUM(a.input_tokens),
-    SUM(a.cache_read_tokens), SUM(a.output_tokens), COALESCE(SUM(a.charge_nano), 0)
-FROM requests r JOIN attempts a ON a.request_id = r.id
-WHERE r.day >= :first AND r.day <= :last AND a.provider IN ({names}) AND (a.status <> 0 OR a.usage_source <> 'unknown')
-    AND (:within = '' OR r.organisation = :within)
-GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6"""  # noqa: S608
+SELECT day, model, served_model, usage_source, charge_state, outcome,
+    SUM(sends), SUM(input), SUM(cached), SUM(output), SUM(nano)
+FROM ({" UNION ALL ".join(parts)}) summed GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6"""  # noqa: S608
 
 
 def provider_values(providers: Sequence[str]) -> dict[str, str]:

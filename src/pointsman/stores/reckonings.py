@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from pointsman.core.usage import Usage
+from pointsman.stores.ledger_attempts import IS_LONE
 from pointsman.stores.sql import Db, Values
 
 MOST_LISTED = 1_000
@@ -150,13 +151,15 @@ _FIND = f"SELECT {', '.join(_HEAD)} FROM reckonings WHERE id >= :text AND id < :
 _LINES = f"""SELECT {", ".join((*_PLACE[1:], *_SUMS))} FROM reckoning_sums WHERE id = :id
 ORDER BY day, provider, model, deployment LIMIT :most"""  # noqa: S608
 _TOKENS = Usage.__struct_fields__[:-1]
-_SENT = f"""SELECT r.seq, r.at_ms, r.day, r.recovered, COALESCE(a.n, 0), COALESCE(a.provider, r.provider),
-    COALESCE(a.model, r.model), COALESCE(a.deployment, r.deployment), {", ".join(f"COALESCE(a.{one}, 0)" for one in _TOKENS)},
-    COALESCE(a.usage_source, 'unknown'), CASE WHEN a.n IS NULL THEN r.charge_nano ELSE a.charge_nano END,
-    COALESCE(a.price_version, r.price_version)
+_LONE = f"CASE WHEN r.{IS_LONE} THEN "
+_COUNTED = ", ".join(f"COALESCE(a.{one}, {_LONE} r.{one} ELSE 0 END)" for one in _TOKENS)
+_SENT = f"""SELECT r.seq, r.at_ms, r.day, r.recovered, COALESCE(a.n, {_LONE} 1 ELSE 0 END), COALESCE(a.provider, r.provider),
+    COALESCE(a.model, r.model), COALESCE(a.deployment, r.deployment), {_COUNTED},
+    COALESCE(a.usage_source, {_LONE} r.usage_source ELSE 'unknown' END),
+    CASE WHEN a.n IS NULL THEN r.charge_nano ELSE a.charge_nano END, COALESCE(a.price_version, r.price_version)
 FROM (
     SELECT * FROM requests WHERE seq > :after AND seq <= :upto AND at_ms >= :since AND at_ms < :until ORDER BY seq LIMIT :most
-) r LEFT JOIN attempts a ON a.request_id = r.id ORDER BY r.seq, 5"""  # noqa: S608
+) r LEFT JOIN sends a ON a.request_id = r.id ORDER BY r.seq, 5"""  # noqa: S608
 
 
 def sent(ask: Ask, since_ms: int, until_ms: int, upto_seq: int) -> Iterator[Sent]:

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from pointsman.stores import ledger_feedback
-from pointsman.stores.ledger import TOKEN_COLUMNS
+from pointsman.stores.ledger import ATTEMPT_COLUMNS, TOKEN_COLUMNS
+from pointsman.stores.ledger_attempts import sent
 from pointsman.stores.report import GROUPS, JUDGED, MADE, MEASURES, MOST_ROWS, PERCENTS, TAG, Question
 
 Named = tuple[str, str]  # what a column is called, and its expression over `r`
@@ -29,12 +30,13 @@ _TAGGED = f"substr({_REST}, 1, instr({_REST}, ',') - 1)"
 class Engine(msgspec.Struct, frozen=True):
     """Hold how an engine says it. `quantiles`: PERCENTS of the positive values of a column, in one text with commas, NULL when
     there are none; `micro`: a score in millionths, rounded half up; `divide`: whole numbers, to a whole one; `attempts`: the
-    rows of attempts; `tagged`: what follows the first `NAME:` in a text that has one, of the parameters of `place`."""
+    table of attempts beside what is known of their requests, "" where there is none; `tagged`: what follows the first `NAME:`
+    in a text that has one, of the parameters of `place`."""
 
     quantiles: str
     micro: str
     divide: str = "/"
-    attempts: str = "ATTEMPTS"
+    attempts: str = ""
     tagged: str = _TAGGED
 
 
@@ -44,18 +46,16 @@ OF_REQUEST = (
     *("strategy", "config_version", "arm", "session", "tags"),
 )
 # An attempt with what is known of its request: what is asked for of attempts, and what an export holds of them.
-ATTEMPTS = f"""SELECT {", ".join(f"q.{name}" for name in OF_REQUEST)}, a.*
-    FROM requests q JOIN attempts a ON a.request_id = q.id"""  # noqa: S608  our own tables
+ATTEMPTS = " UNION ALL ".join(sent(OF_REQUEST))
+_NAMED = re.compile(r"\br\.(\w+)")
 SQLITE = Engine(
     quantiles="percentiles({column})",  # an aggregate of our own, as SQLite has none
     micro="CAST(f.score * 1000000 + 0.5 AS INTEGER)",  # a CAST cuts off
-    attempts=f"({ATTEMPTS})",
 )
 POSTGRES = Engine(
     quantiles=f"array_to_string(percentile_disc(ARRAY[{_SHARES}]) WITHIN GROUP (ORDER BY {{column}})"
     " FILTER (WHERE {column} > 0), ',')",
     micro="CAST(floor(f.score * 1000000 + 0.5) AS BIGINT)",  # a CAST rounds
-    attempts=f"({ATTEMPTS})",
 )
 DUCKDB = Engine(
     quantiles="",  # `stores/report_duck_sql.py`
@@ -103,9 +103,25 @@ def sums_sql(question: Question, engine: Engine, *, total: bool = False) -> str:
     chosen = [f"{expression} AS {name}" for name, expression in groups]
     chosen += [aggregate(column, engine) for column in aggregates(question)]
     numbers = ", ".join(str(n + 1) for n in range(len(groups)))
-    table = engine.attempts if question.of == "attempts" else "requests"
-    text = f"SELECT {', '.join(chosen)} FROM {table} r WHERE {condition(question, engine)}"  # noqa: S608  names of ours
-    return f"{text} GROUP BY {numbers} ORDER BY {order_of(question, groups)} LIMIT :most" if groups else text
+    chosen_of, where = f"SELECT {', '.join(chosen)} FROM", f"r WHERE {condition(question, engine)}"
+    by = f" GROUP BY {numbers}" if groups else ""
+    if question.of == "requests" or engine.attempts:
+        text = f"{chosen_of} {engine.attempts if question.of == 'attempts' else 'requests'} {where}{by}"
+    else:
+        tables = _attempts(f"{chosen_of} {where}")
+        if adds_up(question):  # sums of sums: neither is put together row by row
+            parts = " UNION ALL ".join(f"{chosen_of} ({table}) {where}{by}" for table in tables)
+            sums = [name for name, _ in groups] + [f"SUM(m_{name})" for name in aggregates(question)]
+            text = f"SELECT {', '.join(sums)} FROM ({parts}) summed{by}"  # noqa: S608  names of ours
+        else:
+            text = f"{chosen_of} ({' UNION ALL '.join(tables)}) {where}{by}"
+    return f"{text} ORDER BY {order_of(question, groups)} LIMIT :most" if groups else text
+
+
+def _attempts(text: str) -> tuple[str, str]:
+    """Return the statements of attempts with the columns that a statement names."""
+    found = set(_NAMED.findall(text))
+    return sent([n for n in OF_REQUEST if n in found], [n for n in ATTEMPT_COLUMNS if n in found])
 
 
 def aggregates(question: Question) -> list[str]:
