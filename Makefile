@@ -11,7 +11,7 @@ demo: .venv/.demo
 test: .venv/.dev
 	scripts/check.sh
 
-bench: .venv/.demo
+bench: .venv/.dev
 	.venv/bin/python bench/run.py $(ARGS)
 
 # Longer than a change can wait for: 20 kills of each process under load, a reload a second for a minute, thousands of

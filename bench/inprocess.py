@@ -23,8 +23,9 @@ import payloads
 
 from pointsman.config.load import load_text
 from pointsman.gateway.books import Books
+from pointsman.gateway.clock import Clock
 from pointsman.gateway.edge import Edge
-from pointsman.gateway.live import Clock, Live
+from pointsman.gateway.live import Live
 from pointsman.gateway.upstream import Connection
 from pointsman.gateway.worker import Worker
 from pointsman.gateway.world import World

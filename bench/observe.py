@@ -22,7 +22,8 @@ import payloads
 from pointsman.config.load import load_text
 from pointsman.core.entry import Settled, decode_records
 from pointsman.gateway.books import Books
-from pointsman.gateway.live import Clock, Live
+from pointsman.gateway.clock import Clock
+from pointsman.gateway.live import Live
 from pointsman.gateway.worker import Worker
 from pointsman.gateway.world import World
 from pointsman.observe.metrics import Metrics

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 import measures
 import procs
 import report
-from systems import HERE, NEEDED, RUN, BenchError, System, Upstreams, systems
+from systems import COMPILED, HERE, NEEDED, RUN, BenchError, System, Upstreams, systems
 
 INSTALL_S = 600
 
@@ -28,8 +28,13 @@ def main() -> int:
     options = arguments()
     if options.profile:
         return subprocess.run([sys.executable, str(HERE / "inprocess.py"), "--profile"], check=False).returncode
-    install_missing(set(options.systems) & set(NEEDED) | {"nginx", "wrk"})
+    compiles = "pointsman" in options.systems
+    install_missing(set(options.systems) & set(NEEDED) | {"nginx", "wrk"} | ({"cc"} if compiles else set()))
     prepare()
+    if compiles:
+        print("compiling what every request passes through ...", flush=True)
+        build = [sys.executable, str(HERE.parent / "hatch_build.py"), str(COMPILED)]
+        subprocess.run(build, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         rounds = run(options)
     except BenchError as error:
@@ -44,7 +49,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (3)")
     parser.add_argument("--only", type=_names(measures.TESTS), default=list(measures.TESTS), metavar="TESTS")
     parser.add_argument(
-        "--systems", type=_names(("nginx", "haproxy", "pointsman")), default=["nginx", "haproxy", "pointsman"]
+        "--systems",
+        type=_names(("nginx", "haproxy", "pointsman", "interpreted")),
+        default=["nginx", "haproxy", "pointsman", "interpreted"],
     )
     parser.add_argument("--strict", action="store_true", help="exit 1 on a missed target or a regression")
     parser.add_argument("--profile", action="store_true", help="say where the time of one request goes, and stop")

@@ -24,7 +24,8 @@ RUN = HERE / "run"
 READY_S = 30.0
 STOP_S = 5.0
 STREAM_MODELS = ("pace-10", "pace-100")
-NEEDED = {"nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk"}  # program -> Debian package
+NEEDED = {"nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk", "cc": "gcc"}  # program -> Debian package
+COMPILED = HERE.parent / "build" / "compiled"  # what hatch_build.py makes
 
 
 class BenchError(RuntimeError):
@@ -100,7 +101,10 @@ def systems(upstreams: Upstreams) -> dict[str, System]:
     """Return what is compared, by name; `direct` is the upstream without anything in front."""
     ports = {"json_port": upstreams.json_port, "stream_port": upstreams.stream_port}
     direct = System(name="direct", ports=(upstreams.json_port, upstreams.stream_port), key=payloads.UPSTREAM_KEY)
-    return {"direct": direct, "nginx": _nginx(ports), "haproxy": _haproxy(ports), "pointsman": _pointsman(ports)}
+    return {"direct": direct, "nginx": _nginx(ports), "haproxy": _haproxy(ports)} | {
+        name: _pointsman(name, ports, path)
+        for name, path in (("pointsman", COMPILED), ("interpreted", HERE.parent / "src"))
+    }
 
 
 def _nginx(ports: dict[str, int]) -> System:
@@ -115,15 +119,19 @@ def _haproxy(ports: dict[str, int]) -> System:
     return System(name="haproxy", ports=own, command=["haproxy", "-db", "-f", config])
 
 
-def _pointsman(ports: dict[str, int]) -> System:
-    port, data = free_port(), RUN / "pointsman-data"
+def _pointsman(name: str, ports: dict[str, int], path: Path) -> System:
+    port, data = free_port(), RUN / f"{name}-data"
     config = fill("pointsman.yaml", {**ports})
     where = ["--port", str(port), "--admin-port", str(free_port()), "--data", str(data), "--workers", "1"]
     return System(
-        name="pointsman",
+        name=name,
         ports=(port, port),
         command=[str(Path(sys.executable).with_name("pointsman")), "serve", config, *where],
-        env={"BENCH_UPSTREAM_KEY": payloads.UPSTREAM_KEY, "BENCH_CLIENT_KEY": payloads.CLIENT_KEY},
+        env={
+            "BENCH_UPSTREAM_KEY": payloads.UPSTREAM_KEY,
+            "BENCH_CLIENT_KEY": payloads.CLIENT_KEY,
+            "PYTHONPATH": str(path),
+        },
         data=data,
     )
 

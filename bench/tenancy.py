@@ -22,8 +22,9 @@ import payloads
 from pointsman.config.load import load_text
 from pointsman.dialects.relay_request import read_head
 from pointsman.gateway.books import Books
+from pointsman.gateway.clock import Clock
 from pointsman.gateway.known import Incoming
-from pointsman.gateway.live import Clock, Live
+from pointsman.gateway.live import Live
 from pointsman.gateway.worker import Worker
 from pointsman.gateway.world import World
 from pointsman.observe.metrics import Metrics

@@ -71,6 +71,13 @@ prometheus() {
   apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus
 }
 
+# What is compiled for a wheel of a platform needs a C compiler and the headers of this Python.
+compiler() {
+  command -v cc >/dev/null && [ -e "$(python -c 'import sysconfig; print(sysconfig.get_paths()["include"])')/Python.h" ] && return
+  [ "$(id -u)" = 0 ] || { echo "install a C compiler and Python's headers (Debian: apt-get install gcc python3-dev)"; return 1; }
+  apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev python3-dev
+}
+
 # The dashboard is tested in a real browser.
 chromium() {
   command -v chromium >/dev/null && return
@@ -80,11 +87,15 @@ chromium() {
 
 check format ruff format --check .
 check lint ruff check .
-# A cold mypy takes as long as it takes: it has what the tests leave of the machine, and has ended before time is measured.
-types=$(mktemp)
-nice -n 19 mypy >"$types" 2>&1 &
+check compiler compiler
+# A cold mypy and a compilation take as long as they take: they have what the tests leave of the machine, and have ended before
+# time is measured.
+said=$(mktemp -d)
+nice -n 19 mypy >"$said/types" 2>&1 &
 mypy=$!
-trap 'kill "$mypy" 2>/dev/null; rm -f "$types"' EXIT
+nice -n 19 python hatch_build.py >"$said/compile" 2>&1 &
+compile=$!
+trap 'kill "$mypy" "$compile" 2>/dev/null; rm -rf "$said"' EXIT
 check layers lint-imports
 check redis redis
 check postgres postgres
@@ -93,7 +104,9 @@ check nginx nginx
 check prometheus prometheus
 # Tests are given out in small pieces: the slow ones are neighbours, and no process shall have them all.
 check parallel tests "not serial" -n3 --maxschedchunk=60 "$@"
-check types ended "$mypy" "$types"
+check types ended "$mypy" "$said/types"
+check compile ended "$compile" "$said/compile"
+((asked)) || PYTHONPATH=build/compiled check compiled tests "not serial" -n3 tests/gateway tests/simulation tests/dialects tests/test_compiled.py
 check serial tests serial -n0 "$@"
 
 ((${#unsteady[@]})) && printf 'UNSTEADY, failed and then passed alone: %s\n' "${unsteady[@]}"

@@ -8,17 +8,13 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pointsman.dialects.relay_stream import RelayStream
-from pointsman.gateway.upstream import MAX_PLAIN_CHUNK, SIZE_LINES
+from pointsman.dialects.relay_stream import RelayStream, Watched
+from pointsman.gateway.chunks import MAX_PLAIN_CHUNK, SIZE_LINES
 
 TEXTS = st.one_of(
     st.text(max_size=12),
     st.sampled_from(["", '"', "\n", "\\", '","x":"', "é", "\r", '"},"finish_reason":"stop"}]}', "a" * 300]),
 )
-
-
-class Seen:
-    progress = False
 
 
 def event(text: str, **more: Any) -> bytes:
@@ -53,12 +49,12 @@ def chunk(payload: bytes) -> bytes:
 @example(event("first"), [event("a"), b"data: {", event("b"), b"}\n\n"])
 @example(padded("first"), [padded("abc"), padded('q"'), padded("")])
 def test_i19_a_tap_passes_only_what_the_stream_passes(first: bytes, payloads: list[bytes]) -> None:
-    plain, tapped, seen = RelayStream(show_usage=False), RelayStream(show_usage=False), Seen()
+    plain, tapped, seen = RelayStream(show_usage=False), RelayStream(show_usage=False), Watched()
     sent: list[bytes] = []
     tap = None
     for payload in [first, *payloads]:
         expected = plain.feed(payload)
-        passed = tap is not None and tap(chunk(payload))
+        passed = tap is not None and tap.passes(chunk(payload))
         if passed:
             assert sent.pop() == chunk(payload) and expected == payload
         else:
@@ -71,24 +67,24 @@ def test_i19_a_tap_passes_only_what_the_stream_passes(first: bytes, payloads: li
 
 
 def test_what_fits_passes_and_is_noticed() -> None:
-    stream, sent, seen = RelayStream(show_usage=False), list[bytes](), Seen()
+    stream, sent, seen = RelayStream(show_usage=False), list[bytes](), Watched()
     assert stream.tap(SIZE_LINES, sent.append, seen) is None  # there is no template yet
     stream.feed(event("first"))
     tap = stream.tap(SIZE_LINES, sent.append, seen)
     assert tap is not None
     for text in ("a", "another word", "a"):
-        assert tap(chunk(event(text)))
+        assert tap.passes(chunk(event(text)))
     assert sent == [chunk(event(text)) for text in ("a", "another word", "a")] and seen.progress
     assert stream.text_bytes == len("first" + "a" + "another word" + "a")
     for other in (event("a"), chunk(event("a")) * 2, chunk(event("a"))[:-1], chunk(b"x" * MAX_PLAIN_CHUNK)):
-        assert not tap(other)
+        assert not tap.passes(other)
 
 
 def test_a_first_event_that_also_tells_the_role_is_no_template_but_the_second_is() -> None:
-    stream, sent, seen = RelayStream(show_usage=False), list[bytes](), Seen()
+    stream, sent, seen = RelayStream(show_usage=False), list[bytes](), Watched()
     first = event("x", delta={"role": "assistant", "content": "first"})
     assert stream.feed(first) == first and stream.content
     assert stream.tap(SIZE_LINES, sent.append, seen) is None
     stream.feed(event("second"))
     tap = stream.tap(SIZE_LINES, sent.append, seen)
-    assert tap is not None and tap(chunk(event("third"))) and sent == [chunk(event("third"))]
+    assert tap is not None and tap.passes(chunk(event("third"))) and sent == [chunk(event("third"))]

@@ -44,6 +44,8 @@ class Response:
         """Return the data of every SSE event, parsed where it is JSON."""
         found: list[Any] = []
         for event in self.body.split(b"\n\n"):
+            while event.startswith(b":"):
+                event = event.partition(b"\n")[2]  # a comment that keeps the stream alive
             if event.startswith(b"data: "):
                 text = event[6:].decode(errors="replace")
                 try:

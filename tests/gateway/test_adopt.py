@@ -25,7 +25,8 @@ from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.policy import Policy
 from pointsman.gateway.attempt import Attempt
 from pointsman.gateway.books import Books
-from pointsman.gateway.live import Clock, Live
+from pointsman.gateway.clock import Clock
+from pointsman.gateway.live import Live
 from pointsman.gateway.worker import Worker
 from pointsman.gateway.world import World
 from pointsman.observe.metrics import Metrics
@@ -139,6 +140,7 @@ def test_connections_stay_with_what_stays_and_the_rest_is_let_go(tmp_path: Path)
     worker.books.journal.close()
 
 
+@pytest.mark.interpreted  # compiled classes have no weak references
 def test_a_world_that_nobody_uses_is_freed_without_the_collector(tmp_path: Path) -> None:
     """The worker's collector walks rarely, and never what was there at the start."""
     live = Live(World(policy(("a", 1), ("b", 2)), CLOCK.now_ms), CLOCK, 1)

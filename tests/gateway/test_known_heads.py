@@ -211,6 +211,7 @@ def count_known(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return tried
 
 
+@pytest.mark.interpreted
 def test_the_head_of_a_connection_is_known_from_its_third_request_on(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = count_known(monkeypatch)
     clerk = Clerk(LIMITS)
@@ -250,6 +251,7 @@ def test_other_keys_mean_another_look_at_who_calls() -> None:
     assert [cast(tuple[str, object], seen[5])[1] for seen in clerk.seen[-2:]] == ["second"] * 2
 
 
+@pytest.mark.interpreted
 def test_a_client_whose_heads_all_differ_soon_costs_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = count_known(monkeypatch)
     clerk = Clerk(LIMITS)

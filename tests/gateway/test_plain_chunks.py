@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pointsman.core.outcome import Outcome
 from pointsman.core.policy import Limits
 from pointsman.gateway import upstream
-from pointsman.gateway.upstream import MAX_PLAIN_CHUNK, NEVER, Connection, Origin, RawHeaders
+from pointsman.gateway.chunks import MAX_PLAIN_CHUNK, NEVER
+from pointsman.gateway.upstream import Connection, Origin, RawHeaders
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 SIZED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n"

@@ -93,9 +93,9 @@ def _check_starts(world: SimWorld, now_ms: float) -> None:
     before, world.states = world.states, (live.world, list(live.states))
     for exchange in world.worker.active:
         attempt = exchange.attempt
-        if attempt is None or "looked_at" in attempt.__dict__ or exchange.world is not live.world:
+        if attempt is None or attempt in world.looked_at or exchange.world is not live.world:
             continue
-        attempt.__dict__["looked_at"] = True
+        world.looked_at.add(attempt)
         if before[0] is not live.world or (exchange.rows and exchange.rows[-1].outcome == Kind.STALE):
             continue  # the same send once more, on a fresh connection
         at = attempt.step.deployment

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from pointsman.gateway.live import Clock
+from pointsman.gateway.clock import Clock
 
 EPOCH_S = 1_790_000_000  # wall clock of virtual second 0
 OWNER: ContextVar[int] = ContextVar(
@@ -91,7 +91,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         for task in self.tasks_of(owner):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             coro: Any = task.get_coro()
-            if inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
+            if inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
                 coro.close()  # else Python warns that it was never awaited
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> asyncio.Task[Any]:

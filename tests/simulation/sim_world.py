@@ -112,6 +112,7 @@ class SimWorld:
     policies: dict[str, Policy] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     states: tuple[Any, list[Any]] = (None, [])  # after the last step
+    looked_at: set[Any] = field(default_factory=set)  # attempts whose start was checked
     reloaded_ms: list[float] = field(default_factory=list)
     worker: Worker | None = None
     exited_s: float | None = None

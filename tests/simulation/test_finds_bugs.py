@@ -123,6 +123,7 @@ BREAKS: dict[str, tuple[Any, str, Callable[[Any], Any], str, int]] = {
 }
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_gateway_broken_on_purpose_is_found(name: str) -> None:
     owner, attribute, make, invariant, first = BREAKS[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -73,7 +74,9 @@ app.add_typer(reprice_app, name="reprice")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"pointsman {__version__}")
+        found = find_spec("pointsman.gateway.edge")
+        compiled = found is not None and not str(found.origin).endswith(".py")
+        typer.echo(f"pointsman {__version__}{' (compiled)' if compiled else ''}")
         raise typer.Exit
 
 

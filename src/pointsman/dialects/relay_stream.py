@@ -8,8 +8,8 @@ after a few byte searches that rule out anything but content, or is decoded.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -35,13 +35,10 @@ LESSONS = (
 )
 
 
-class Watched(Protocol):
+class Watched:
     """What is told that content came."""
 
-    progress: bool
-
-
-Tap = Callable[[bytes], bool]
+    progress = False
 
 
 class RelayStream:
@@ -93,42 +90,11 @@ class RelayStream:
             return data
         return self._examine(data)
 
-    def tap(self, lines: Sequence[bytes], send: Callable[[bytes], object], watched: Watched) -> Tap | None:
-        """Return what passes on a segment that is one whole chunk with one event of the template, and tells whether it was
-        that; None until there is a template. It does what `feed` does of such an event, for less: framing and template
-        are compared together. `lines` are the size lines of chunks by the length of the segment."""
-        if self._around < 0:
-            return None
-        prefix, middle, tail = self._prefix, self._middle, self._tail + b"\r\n"
-        heads: dict[int, bytes] = {}
-        size_of_tail, most, quotes = len(tail), len(lines), middle.count(b'"')
+    def tap(self, lines: list[bytes], send: Callable[[bytes], object], watched: Watched) -> Tap | None:
+        """Return what passes on whole chunks of one event; None until there is a template.
 
-        def passes(data: bytes) -> bool:
-            size = len(data)
-            head = heads.get(size)
-            if head is None:
-                if size >= most:
-                    return False
-                head = lines[size] + prefix
-                if len(heads) < MOST_HEADS:
-                    heads[size] = head
-            text = data.removeprefix(head).removesuffix(tail)
-            length = len(text)
-            if length + len(head) + size_of_tail != size or LF in text or CR in text or self._carry or self.done:
-                return False
-            if middle:
-                # Text, middle and padding: no quote but those of the middle, so neither of the two has one.
-                length = text.find(middle)
-                if length < 0 or text.count(b'"') != quotes:
-                    return False
-            elif QUOTE in text:
-                return False
-            self.text_bytes += length
-            watched.progress = True
-            send(data)
-            return True
-
-        return passes
+        `lines` are the size lines of chunks by the length of the segment."""
+        return Tap(self, lines, send, watched) if self._around >= 0 else None
 
     def close(self) -> tuple[bytes, Outcome]:
         """Return the last bytes to forward and the Outcome that the end of the provider's bytes means: Ok only behind a
@@ -234,6 +200,52 @@ class RelayStream:
         else:
             self._middle, self._tail = rest[: padding.start(1)], rest[padding.end(1) :] + b"\n\n"
         self._around = len(self._prefix) + len(self._tail)
+
+
+class Tap:
+    """Pass on each segment that is one whole chunk with one event of a stream's template. It does what `feed` does of such an
+    event, for less: framing and template are compared together."""
+
+    __slots__ = ("_heads", "_lines", "_middle", "_most", "_prefix", "_quotes", "_send", "_stream", "_tail", "_watched")
+
+    def __init__(
+        self, stream: RelayStream, lines: list[bytes], send: Callable[[bytes], object], watched: Watched
+    ) -> None:
+        self._stream = stream
+        self._lines = lines
+        self._send = send
+        self._watched = watched
+        self._prefix, self._middle, self._tail = stream._prefix, stream._middle, stream._tail + b"\r\n"
+        self._heads: dict[int, bytes] = {}  # of a segment, by its length
+        self._most = len(lines)
+        self._quotes = stream._middle.count(b'"')
+
+    def passes(self, data: bytes) -> bool:
+        """Pass a segment on and tell so; False, with nothing done, when it is something else."""
+        size = len(data)
+        head = self._heads.get(size)
+        if head is None:
+            if size >= self._most:
+                return False
+            head = self._lines[size] + self._prefix
+            if len(self._heads) < MOST_HEADS:
+                self._heads[size] = head
+        tail, stream = self._tail, self._stream
+        text = data.removeprefix(head).removesuffix(tail)
+        length = len(text)
+        if length + len(head) + len(tail) != size or LF in text or CR in text or stream._carry or stream.done:
+            return False
+        if self._middle:
+            # Text, middle and padding: no quote but those of the middle, so neither of the two has one.
+            length = text.find(self._middle)
+            if length < 0 or text.count(b'"') != self._quotes:
+                return False
+        elif QUOTE in text:
+            return False
+        stream.text_bytes += length
+        self._watched.progress = True
+        self._send(data)
+        return True
 
 
 def _boundaries(data: bytes, start: int) -> Iterator[tuple[int, int]]:

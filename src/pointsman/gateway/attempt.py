@@ -12,7 +12,7 @@ from pointsman.core.usage import NO_USAGE, Usage
 from pointsman.dialects.relay_reply import silence_of
 from pointsman.dialects.relay_stream import RelayStream
 from pointsman.dialects.translate import TranslateStream
-from pointsman.gateway.live import Clock
+from pointsman.gateway.clock import Clock
 from pointsman.gateway.ruler import Ruler
 from pointsman.gateway.upstream import RawHeaders, lower
 from pointsman.gateway.world import CALLER_DIALECT, Endpoint
@@ -30,7 +30,7 @@ class Attempt:
     answered_ms = 0.0  # first content, or the whole reply
     status = 0
     streams = False
-    pipe: Pipe | None = None
+    pipe: Pipe | None  # what reads its stream
     sent = False  # the request has left
     probe = 0.0  # until when it is the one try of a half-open breaker; 0.0: it is none
 
@@ -38,6 +38,7 @@ class Attempt:
         self.step = step
         self.endpoint = endpoint
         self.started_ms = started_ms
+        self.pipe = None
 
     @property
     def bills_on(self) -> bool:

@@ -34,9 +34,9 @@ from pointsman.stores.claims import Claims
 
 if TYPE_CHECKING:
     from pointsman.core.options import Options
+    from pointsman.gateway.clock import Clock
     from pointsman.gateway.edge import Incoming
     from pointsman.gateway.exchange import Exchange
-    from pointsman.gateway.live import Clock
     from pointsman.gateway.sending import Sending
     from pointsman.stores.cache_redis import RedisAnswers
 

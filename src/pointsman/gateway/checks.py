@@ -7,7 +7,7 @@ what refuses it does so silently. Its answer is kept, so the question has one of
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import msgspec
 from msgspec import Raw
@@ -40,11 +40,11 @@ class Check(Incoming):
 class Nobody(Edge):
     """Stand where the client of a check would be: what is written goes nowhere."""
 
-    under_way = 0  # in this process
+    under_way: ClassVar[int] = 0  # in this process
 
     def __init__(self, worker: Worker, incoming: Check) -> None:
         self.worker = worker
-        self.current = incoming
+        self.current, self.work = incoming, None
         self.transport = cast(asyncio.Transport, _Void())
         Nobody.under_way += 1
 

@@ -54,11 +54,12 @@ class Dispatcher(Protocol):
     def closed(self, edge: Edge) -> None: ...
 
 
-class Edge(asyncio.Protocol):
-    """Serve one client connection."""
+class Edge:
+    """Serve one client connection: what asyncio.Protocol asks for, without its class, which a compiled one cannot extend."""
 
+    __deletable__ = ("_parser",)  # said to mypyc
     transport: asyncio.Transport
-    work: Work | None = None
+    work: Work | None
     current: Incoming | None = None  # the request being answered
     due_ms = 0.0  # when the present wait for the client ends; 0.0: not yet set
     closing = False
@@ -73,12 +74,13 @@ class Edge(asyncio.Protocol):
     _known: Known | None = None
     _held = b""  # a known head that waits for its body; the parser has not seen it
     _first = b""  # the first piece of a request that may be learned
-    _lessons = LESSONS + 1  # the first request is no lesson: it may be the only one
     _paused_ms = 0.0
     _stalled_bytes = 0
 
     def __init__(self, worker: Dispatcher) -> None:
         self.worker = worker
+        self.work = None
+        self._lessons = LESSONS + 1  # the first request is no lesson: it may be the only one
         self._headers: dict[bytes, bytes] = {}
         self._url: list[bytes] = []
         self._parts: list[bytes] = []
@@ -278,11 +280,7 @@ class Edge(asyncio.Protocol):
                 return
             if credential:
                 self._credential, self._caller, self._generation = credential, incoming.caller, worker.generation
-        work = self.worker.dispatch(self, incoming)
-        if self.current is incoming:  # not answered within the call
-            self.work = work
-            if self._paused_ms and work is not None:
-                work.client_paused()  # it has not read the answer before
+        self._go_on(incoming, self.worker.dispatch(self, incoming))
 
     def _answer_known(self, incoming: Incoming, known: Known) -> None:
         """Answer a request whose head is known, and with it who calls, as long as the keys are the same."""
@@ -299,8 +297,11 @@ class Edge(asyncio.Protocol):
                 self.answer(refused)
                 return
             known.caller, known.generation = incoming.caller, worker.generation
-        work = worker.dispatch(self, incoming)
-        if self.current is incoming:  # not answered within the call
+        self._go_on(incoming, worker.dispatch(self, incoming))
+
+    def _go_on(self, incoming: Incoming, work: Work | None) -> None:
+        """Remember what answers a request, if that was not done within the call."""
+        if self.current is incoming:
             self.work = work
             if self._paused_ms and work is not None:
                 work.client_paused()  # it has not read the answer before
@@ -384,3 +385,8 @@ class Edge(asyncio.Protocol):
             self.close()
         else:
             self.abort()  # its answer would come before that of the request under way
+
+
+def edge_of(worker: Dispatcher) -> asyncio.Protocol:
+    """Return an Edge as what it is to an event loop."""
+    return cast(asyncio.Protocol, Edge(worker))

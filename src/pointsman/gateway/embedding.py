@@ -74,6 +74,7 @@ class Embedding(Attempt):
     def __init__(self, exchange: Exchange, part: Part, endpoint: Endpoint, done: Then) -> None:
         assert part.asked is not None
         self.endpoint, self.started_ms = endpoint, exchange.shell.now_ms()
+        self.pipe = None
         self._exchange, self._part, self._done, self._text = exchange, part, done, part.asked.text
 
     def begin(self) -> None:

@@ -22,6 +22,7 @@ from pointsman.core.usage import Usage
 from pointsman.dialects.continued import Continued, summed
 from pointsman.dialects.edit import edited
 from pointsman.dialects.relay_request import Head
+from pointsman.dialects.relay_stream import Watched
 from pointsman.gateway import answers, continuation, hedge, silence
 from pointsman.gateway.afterwards import keep, note
 from pointsman.gateway.attempt import Pipe, estimated_usage
@@ -46,7 +47,7 @@ from pointsman.stores.journal import JournalError
 Case = tuple[Options, Request, Snapshot]  # all that `decide` takes
 
 
-class Exchange:
+class Exchange(Watched):
     """Carry one admitted request from decision to settlement. Times are milliseconds of the monotonic clock."""
 
     settled = False
@@ -61,7 +62,6 @@ class Exchange:
     stall_ms = 0.0  # when a stream that has begun is given up
     hedge_ms = 0.0  # when a second attempt may join the first; 0.0: never
     late = False  # it waited after it was decided, so what was known of a candidate then may not hold
-    progress = False  # content came since the last sweep
     upstream_ms = 0.0  # spent waiting for providers
     delivery: Delivery  # of a stream
     attempt: Sending | None = None  # under way

@@ -27,8 +27,8 @@ from pointsman.stores.claims import HASH_BYTES, Claims
 
 if TYPE_CHECKING:
     from pointsman.gateway.cache import Part
+    from pointsman.gateway.clock import Clock
     from pointsman.gateway.exchange import Exchange
-    from pointsman.gateway.live import Clock
     from pointsman.stores.cache_redis import Look, RedisAnswers
 
 NOBODY_NOW = Outcome(Kind.OVERLOADED, 0, "no deployment can be tried any more that could when this request came", 1_000)

@@ -68,10 +68,11 @@ class Known:
         the limits; else 0."""
         before, after = self._before, self._after
         begin, end = len(before), len(data) - len(after)
+        if not 0 < end - begin <= MAX_DIGITS:
+            return 0
         digits = data[begin:end]
         if (
-            0 < end - begin <= MAX_DIGITS
-            and digits.isdigit()
+            digits.isdigit()
             and int(digits) <= limits.body_bytes
             and limits is self._limits
             and self._same_after(data[end:], after)

@@ -43,8 +43,8 @@ from pointsman.stores.counters.choose import Place, open_counters
 
 if TYPE_CHECKING:
     from pointsman.core.options import Options
+    from pointsman.gateway.clock import Clock as WorkerClock
     from pointsman.gateway.endpoints import Chosen
-    from pointsman.gateway.live import Clock as WorkerClock
     from pointsman.observe.metrics import Metrics
 
 MOST_SHEETS = 65_536  # of caller, route and deployment; beyond, all are made anew

@@ -15,7 +15,7 @@ from pointsman.core.quotas import NEVER_US
 
 if TYPE_CHECKING:
     from pointsman.core.quotas import Ask, Counter, End
-    from pointsman.gateway.live import Clock
+    from pointsman.gateway.clock import Clock
     from pointsman.gateway.within import Waiting
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import random
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -34,6 +33,7 @@ from pointsman.core.standing import Standing, standing_of
 from pointsman.dialects.allowance import Allowance
 from pointsman.gateway.affinity import Affinity
 from pointsman.gateway.alerts import Alerts
+from pointsman.gateway.clock import Clock
 from pointsman.gateway.limits import Quotas
 from pointsman.gateway.loads import Load
 from pointsman.gateway.measured import Measured
@@ -49,21 +49,6 @@ ENTROPY_BYTES = 4096
 PROBE_GRACE_MS = 200.0  # an attempt that is overdue is ended by a sweep, a little later
 THIN_MS = 2.0  # successes that follow one another faster are folded together, unless they are slower than expected
 _pack = msgspec.msgpack.Encoder().encode
-
-
-class Clock:
-    """Read time. One object, so that a simulation can put another in its place."""
-
-    monotonic = staticmethod(time.monotonic)
-    wall_ns = staticmethod(time.time_ns)
-
-    def now_ms(self) -> float:
-        """Return milliseconds of the monotonic clock."""
-        return self.monotonic() * 1000.0
-
-    def wall_ms(self) -> int:
-        """Return Unix milliseconds."""
-        return self.wall_ns() // 1_000_000
 
 
 class Live:

@@ -35,9 +35,9 @@ from pointsman.stores.trusts import Trusts
 if TYPE_CHECKING:
     from pointsman.core.policy import Key
     from pointsman.gateway.cache import Part
+    from pointsman.gateway.clock import Clock
     from pointsman.gateway.edge import Incoming
     from pointsman.gateway.exchange import Exchange
-    from pointsman.gateway.live import Clock
 
 FOLDER = "similar"
 MOST_LOOKS = 8  # entries near enough whose words are compared

@@ -19,10 +19,11 @@ from pointsman.dialects.relay_reply import read_reply, silence_of
 from pointsman.dialects.relay_stream import RelayStream
 from pointsman.gateway import silence
 from pointsman.gateway.attempt import Attempt, Pipe
+from pointsman.gateway.chunks import SIZE_LINES
 from pointsman.gateway.kept import Recording
 from pointsman.gateway.ladder import keeps_answers
 from pointsman.gateway.traced import with_trace
-from pointsman.gateway.upstream import SIZE_LINES, Connection, RawHeaders
+from pointsman.gateway.upstream import Connection, RawHeaders
 from pointsman.gateway.world import Endpoint
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Sending(Attempt):
         self.step = step
         self.endpoint = endpoint
         self.started_ms = started_ms
+        self.pipe = None
         self.streams = exchange.streams
         options = exchange.options
         wait_ms = step.ttft_ms if self.streams else step.whole_ms

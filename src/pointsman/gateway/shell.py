@@ -8,6 +8,8 @@ from pointsman.gateway.books import Books
 from pointsman.gateway.live import Live
 
 if TYPE_CHECKING:
+    from collections.abc import MutableSet
+
     from pointsman.gateway.cache import Cache
     from pointsman.gateway.exchange import Exchange
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 class Shell(Protocol):
     live: Live
     books: Books
-    active: set[Exchange]
+    active: MutableSet[Exchange]
     cache: Cache
 
     def now_ms(self) -> float: ...

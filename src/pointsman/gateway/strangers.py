@@ -11,8 +11,8 @@ from pointsman.gateway.answers import Refused
 
 if TYPE_CHECKING:
     from pointsman.gateway.callers import Callers
+    from pointsman.gateway.clock import Clock
     from pointsman.gateway.edge import Edge
-    from pointsman.gateway.live import Clock
 
 _GUESSED = ("invalid_api_key", "invalid_token")  # not what was good until lately, nor what nobody can tell
 MOST_SEEN = 4_096  # wrong credentials that are remembered, the latest: shown again they are no new try

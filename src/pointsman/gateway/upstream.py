@@ -18,26 +18,14 @@ import msgspec
 
 from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.policy import Limits
+from pointsman.dialects.relay_stream import Tap
+from pointsman.gateway.chunks import MAX_PLAIN_CHUNK, SIZE_LINES
 from pointsman.gateway.resolver import Resolver, needs_no_lookup
 
 RawHeaders = dict[bytes, bytes]
 END_WAIT_S = 1.0
 LOOK_EACH = 63  # of a provider that did not tell its rate limits, one reply in so many and one is looked at again
 CRLF = b"\r\n"
-MAX_PLAIN_CHUNK = 4096  # bytes with framing; a longer one goes to the parser
-NEVER = bytes(MAX_PLAIN_CHUNK)  # longer than what is looked at: nothing begins with it
-
-
-def _size_line(total: int) -> bytes:
-    """Return the size line of the one chunk that takes `total` bytes with its framing; NEVER when there is none."""
-    for digits in range(1, 5):
-        size = total - digits - 4
-        if size > 0 and len(line := b"%x\r\n" % size) == digits + 2:
-            return line
-    return NEVER
-
-
-SIZE_LINES = [_size_line(total) for total in range(MAX_PLAIN_CHUNK)]
 
 
 class Sink(Protocol):
@@ -58,11 +46,12 @@ def lower(headers: RawHeaders) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers.items()}
 
 
-class Connection(asyncio.Protocol):
+class Connection:
     """One keep-alive connection. `call` sends; the Sink hears of the reply; then it goes back to its Origin."""
 
+    __deletable__ = ("_parser",)  # said to mypyc
     transport: asyncio.Transport
-    sink: Sink | None = None
+    sink: Sink | None
     _used = False  # it has carried a call before
     _bytes_in = 0  # of this call, like all below
     _headed = False  # the head of the final reply is there
@@ -72,10 +61,11 @@ class Connection(asyncio.Protocol):
     _whole = 0  # parts of the body when it was complete
     _streaming = False
     _at_chunk = False  # inside a stream, the parser waits for the next chunk's size and has seen nothing of it
-    tap: Callable[[bytes], bool] | None = None  # passes on whole chunks that need no look: see RelayStream.tap
+    tap: Tap | None = None  # passes on whole chunks that need no look
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
+        self.sink = None
         self.born_ms = origin.clock()
         self._headers: RawHeaders = {}
         self._parts: list[bytes] = []
@@ -121,12 +111,18 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
 
     # --- asyncio.Protocol
+    def pause_writing(self) -> None:
+        """A request is never held back: its size is bounded, and it is already here."""
+
+    def resume_writing(self) -> None:
+        """See pause_writing."""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         tap = self.tap
-        if tap is not None and self._at_chunk and tap(data):
+        if tap is not None and self._at_chunk and tap.passes(data):
             return  # one whole chunk, as below
         sink = self.sink
         if sink is None:
@@ -370,13 +366,13 @@ class Origin:
     async def _open(self, address: str, wait_s: float) -> Connection:
         async with asyncio.timeout(wait_s):
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(self),
+                lambda: cast(asyncio.Protocol, Connection(self)),
                 address,
                 self.port,
                 ssl=self._context,
                 server_hostname=self.host if self._context else None,
             )
-        return connection
+        return cast(Connection, connection)
 
 
 def _connect_outcome(error: OSError, *, own: bool) -> Outcome:

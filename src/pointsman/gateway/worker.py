@@ -14,12 +14,13 @@ import os
 import signal
 import ssl
 import sys
+from collections.abc import MutableSet
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from pointsman.config import transport
-from pointsman.config.transport import Frames
 from pointsman.core.policy import Policy
 from pointsman.core.standing import Standings
 from pointsman.gateway import descriptors, overdue
@@ -28,13 +29,14 @@ from pointsman.gateway.bodies import Bodies
 from pointsman.gateway.books import Books
 from pointsman.gateway.cache import Cache
 from pointsman.gateway.callers import Callers
+from pointsman.gateway.clock import Clock
 from pointsman.gateway.complaints import COMPLAINTS
-from pointsman.gateway.edge import Edge, Incoming, Work
+from pointsman.gateway.edge import Edge, Incoming, Work, edge_of
 from pointsman.gateway.endpoints import CHAT_TARGETS, OPEN, chat, find, path_of, refuse
 from pointsman.gateway.exchange import Exchange
 from pointsman.gateway.footprints import Footprints
 from pointsman.gateway.gate import Gate
-from pointsman.gateway.live import Clock, Live
+from pointsman.gateway.live import Live
 from pointsman.gateway.local import is_local
 from pointsman.gateway.strangers import Strangers
 from pointsman.gateway.world import LOCAL, World
@@ -73,8 +75,8 @@ class Worker:
         self.draining = False
         self.generation: object = live.world
         self.wanted = live.world.wanted
-        self.active: set[Exchange] = set()
-        self.edges: set[Edge] = set()
+        self.active: MutableSet[Exchange] = set()
+        self.edges: MutableSet[Edge] = set()
         self.claims = Claims(data / "once")
         self.bodies = Bodies(data, number, books.metrics)
         self.footprints = Footprints(data)
@@ -185,11 +187,10 @@ class Worker:
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             context.load_cert_chain(listener.tls_cert, listener.tls_key or None)
             context.set_alpn_protocols(["http/1.1"])
-        self._servers.append(
-            await loop.create_server(
-                lambda: Edge(self), listener.host, listener.port, ssl=context, reuse_port=True, backlog=4096
-            )
+        made = loop.create_server(
+            partial(edge_of, self), listener.host, listener.port, ssl=context, reuse_port=True, backlog=4096
         )
+        self._servers.append(await made)
         for listening in self._servers[0].sockets:
             descriptors.keep_alive(listening.fileno())
         loop.call_later(SWEEP_S, self._sweep)
@@ -316,7 +317,7 @@ async def serve(worker: Worker) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.drain)
     await worker.listen()
-    loop.add_reader(0, _hear_supervisor, worker, Frames())
+    loop.add_reader(0, _hear_supervisor, worker, transport.Frames())
     os.write(1, b"ready\n")
     gc.collect()
     gc.freeze()  # what lives from here to the end is not walked again
@@ -339,7 +340,7 @@ async def _flush(worker: Worker) -> None:
         await asyncio.sleep(SWEEP_S)
 
 
-def _hear_supervisor(worker: Worker, frames: Frames) -> None:
+def _hear_supervisor(worker: Worker, frames: transport.Frames) -> None:
     """Take what the supervisor's pipe has now, and adopt the newest policy that is whole."""
     data = os.read(0, PIPE_BYTES)
     if not data:

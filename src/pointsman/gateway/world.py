@@ -107,6 +107,8 @@ class Endpoint:
 class World:
     """Everything one config version says, compiled for the hot path. Never changed after it is built."""
 
+    __deletable__ = ("_before",)  # said to mypyc
+
     def __init__(self, policy: Policy, clock: Callable[[], float], before: World | None = None) -> None:
         self.policy = policy
         self.version = policy.version
