@@ -20,6 +20,8 @@ nightly: .venv/.dev
 	KILLS=20 FUZZ_ROUNDS=3000 RELOAD_S=60 .venv/bin/pytest --timeout 1200 tests/cli/test_serve.py tests/cli/test_shared_stores.py tests/cli/test_reload.py tests/gateway/test_fuzz.py
 	HYPOTHESIS_PROFILE=nightly .venv/bin/pytest --timeout 1200 tests/core
 	SEEDS=10000 .venv/bin/pytest -s tests/simulation/test_simulation.py
+	.venv/bin/python hatch_build.py
+	PYTHONPATH=build/compiled .venv/bin/pytest -n2 -m "not serial and not nightly" tests/gateway tests/dialects tests/simulation tests/faults
 	KILLS=20 .venv/bin/pytest -s --timeout 1200 tests/replicas
 	.venv/bin/pytest tests/demo
 	.venv/bin/pytest -s tests/browser/test_beside_traffic.py

@@ -56,9 +56,10 @@ def compiled(root: Path, folder: Path, modules: list[str]) -> list[Path]:
     for source in sources:
         refuse(source)
     package, stamp = folder / "pointsman", folder / "stamp"
-    now = hashlib.sha256(
-        b"".join([path.read_bytes() for path in (*sorted((root / "src").rglob("*.py")), Path(__file__))])
-    )
+    files = [
+        path for path in sorted((root / "src" / "pointsman").rglob("*")) if path.is_file() and path.suffix != ".pyc"
+    ]
+    now = hashlib.sha256(b"".join([f"{path}".encode() + path.read_bytes() for path in (*files, Path(__file__))]))
     wanted = f"{sys.implementation.cache_tag} {now.hexdigest()} {' '.join(modules)}"
     if not stamp.exists() or stamp.read_text() != wanted:
         stamp.unlink(missing_ok=True)

@@ -106,7 +106,9 @@ check prometheus prometheus
 check parallel tests "not serial" -n3 --maxschedchunk=60 "$@"
 check types ended "$mypy" "$said/types"
 check compile ended "$compile" "$said/compile"
-((asked)) || PYTHONPATH=build/compiled check compiled tests "not serial" -n3 tests/gateway tests/simulation tests/dialects tests/test_compiled.py
+# The same source, compiled: what reads bytes, carries calls and books them. `make nightly` runs all of the gateway's tests so.
+((asked)) || PYTHONPATH=build/compiled check compiled tests "not serial" -n3 tests/simulation tests/test_compiled.py tests/dialects/test_relay* \
+  tests/gateway/test_{bad_http,known_heads,plain_chunks,fuzz,upstream_http,failover,books,hedging,semantic_embeddings,drain}.py
 check serial tests serial -n0 "$@"
 
 ((${#unsteady[@]})) && printf 'UNSTEADY, failed and then passed alone: %s\n' "${unsteady[@]}"
