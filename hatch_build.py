@@ -16,6 +16,7 @@ import os
 import shutil
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,23 +34,23 @@ class CompiledModules(BuildHookInterface[Any]):
         """Return what the build needs; the packages we import among it, for their types."""
         return ["mypy>=2.4", "setuptools>=65", *self.metadata.core.dependencies] if self._wanted("standard") else []
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, kind: str, build_data: dict[str, Any]) -> None:
         """Compile, and make the wheel one of this platform."""
-        if not self._wanted(version):
+        if not self._wanted(kind):
             return
         folder = Path(self.directory) / "compiled"
         for path in compiled(Path(self.root), folder, self.config["modules"]):
             build_data["force_include"][str(path)] = str(path.relative_to(folder))
         build_data["pure_python"], build_data["infer_tag"] = False, True
 
-    def _wanted(self, version: str) -> bool:
-        return self.target_name == "wheel" and version != "editable" and os.environ.get(WANTED) == "1"
+    def _wanted(self, kind: str) -> bool:
+        return self.target_name == "wheel" and kind != "editable" and os.environ.get(WANTED) == "1"
 
 
 def compiled(root: Path, folder: Path, modules: list[str]) -> list[Path]:
     """Copy `src` to a folder and compile modules there; return the files that were made.
 
-    A folder that has them of the same sources, compiler and Python is left as it is. Raise SystemExit when a module cannot
+    A folder that has them of the same sources, mypyc and Python is left as it is. Raise SystemExit when a module cannot
     be compiled as it stands.
     """
     sources = [root / "src" / "pointsman" / name for name in modules]
@@ -60,14 +61,20 @@ def compiled(root: Path, folder: Path, modules: list[str]) -> list[Path]:
         path for path in sorted((root / "src" / "pointsman").rglob("*")) if path.is_file() and path.suffix != ".pyc"
     ]
     now = hashlib.sha256(b"".join([f"{path}".encode() + path.read_bytes() for path in (*files, Path(__file__))]))
-    wanted = f"{sys.implementation.cache_tag} {now.hexdigest()} {' '.join(modules)}"
+    wanted = f"{sys.implementation.cache_tag} mypy {version('mypy')} {now.hexdigest()} {' '.join(modules)}"
     if not stamp.exists() or stamp.read_text() != wanted:
         stamp.unlink(missing_ok=True)
         shutil.rmtree(package, ignore_errors=True)
         shutil.copytree(root / "src" / "pointsman", package, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         translate(folder, [f"pointsman/{name}" for name in modules])
         stamp.write_text(wanted)
-    return sorted([*folder.glob("pointsman__mypyc*"), *package.rglob("*.so"), *package.rglob("*.pyd")])
+    return sorted([*folder.glob("pointsman__mypyc*"), *package.rglob("*.so")])
+
+
+def listed() -> list[str]:
+    """Return the modules that are compiled."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return list(project["tool"]["hatch"]["build"]["hooks"]["custom"]["modules"])
 
 
 def refuse(source: Path) -> None:
@@ -125,6 +132,6 @@ def check_defaults(source: Path, made: str) -> None:
 
 
 if __name__ == "__main__":
-    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["hooks"]["custom"]["modules"]
+    asked = listed()
     into = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "compiled").resolve()
     print(f"{len(compiled(ROOT, into, asked))} files of {len(asked)} modules: PYTHONPATH={into}")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 import measures
 import procs
 import report
-from systems import COMPILED, HERE, NEEDED, RUN, BenchError, System, Upstreams, systems
+from systems import COMPILED, HERE, NAMES, NEEDED, RUN, BenchError, System, Upstreams, systems
 
 INSTALL_S = 600
 
@@ -34,7 +34,8 @@ def main() -> int:
     if compiles:
         print("compiling what every request passes through ...", flush=True)
         build = [sys.executable, str(HERE.parent / "hatch_build.py"), str(COMPILED)]
-        subprocess.run(build, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if subprocess.run(build, check=False).returncode:
+            raise SystemExit("bench: it could not be compiled: see above")
     try:
         rounds = run(options)
     except BenchError as error:
@@ -48,11 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one short round; not kept in the history")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (3)")
     parser.add_argument("--only", type=_names(measures.TESTS), default=list(measures.TESTS), metavar="TESTS")
-    parser.add_argument(
-        "--systems",
-        type=_names(("nginx", "haproxy", "pointsman", "interpreted")),
-        default=["nginx", "haproxy", "pointsman", "interpreted"],
-    )
+    parser.add_argument("--systems", type=_names(NAMES), default=list(NAMES))
     parser.add_argument("--strict", action="store_true", help="exit 1 on a missed target or a regression")
     parser.add_argument("--profile", action="store_true", help="say where the time of one request goes, and stop")
     return parser.parse_args()

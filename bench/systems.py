@@ -24,6 +24,7 @@ RUN = HERE / "run"
 READY_S = 30.0
 STOP_S = 5.0
 STREAM_MODELS = ("pace-10", "pace-100")
+NAMES = ("nginx", "haproxy", "pointsman", "interpreted")  # of what is compared
 NEEDED = {"nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk", "cc": "gcc"}  # program -> Debian package
 COMPILED = HERE.parent / "build" / "compiled"  # what hatch_build.py makes
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,10 +14,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT))
 
-from hatch_build import check_defaults, refuse  # noqa: E402  it stands beside pyproject.toml
+from hatch_build import check_defaults, listed, refuse  # noqa: E402  it stands beside pyproject.toml
 
-HOOK = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["hooks"]["custom"]
-MODULES: list[str] = HOOK["modules"]
+MODULES = listed()
 
 
 def name_of(module: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,6 +36,14 @@ PAGES = {
     "config": "/config",
     "keys": "/keys",
 }
+
+
+def logged_in(browser: Browser, site: Any) -> Iterator[Watched]:
+    """Yield a page on a desk's screen that is logged in; nothing may have gone wrong in it."""
+    with Watched(browser, site, viewport={"width": 1280, "height": 800}) as made:
+        made.log_in()
+        yield made
+        assert made.wrong == []
 
 
 class Watched:

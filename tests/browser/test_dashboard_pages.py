@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dashboard_page import PAGES, Watched
+from dashboard_page import PAGES, Watched, logged_in
 from playwright.sync_api import Browser
 
 pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
@@ -35,10 +35,7 @@ LANDMARKS = """() => ({main: document.querySelectorAll('main').length, h1: docum
 
 @pytest.fixture(scope="module")
 def seen(chromium: Browser, site: Any) -> Iterator[Watched]:
-    with Watched(chromium, site, viewport={"width": 1280, "height": 800}) as made:
-        made.log_in()
-        yield made
-        assert made.wrong == []
+    yield from logged_in(chromium, site)
 
 
 def test_a_million_rows_are_made_in_time(site: Any) -> None:

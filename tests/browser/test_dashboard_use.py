@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from dashboard_page import Watched
+from dashboard_page import Watched, logged_in
 from palette import contrast, palettes
 from playwright.sync_api import Browser
 
@@ -21,10 +21,7 @@ from pointsman.stores.bodies import Bodies
 
 @pytest.fixture(scope="module")
 def seen(chromium: Browser, small: Any) -> Iterator[Watched]:
-    with Watched(chromium, small, viewport={"width": 1280, "height": 800}) as made:
-        made.log_in()
-        yield made
-        assert made.wrong == []
+    yield from logged_in(chromium, small)
 
 
 def test_usage_goes_further_in_with_each_click(seen: Watched) -> None:

@@ -217,7 +217,7 @@ class Pump:
         admitted = waiting.record if waiting is not None else None
         row = request_row(admitted, settled, *self._decided(admitted, batch))
         batch.requests.append(row)
-        if row[-1] is None:
+        if row[-1] is None:  # LONE_COLUMNS stand last: its attempts, if any, are rows
             batch.attempts += attempt_rows(settled)
         batch.ended.append((admitted, settled))
         if admitted is not None and admitted.footprint is not None:

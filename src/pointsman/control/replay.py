@@ -106,8 +106,7 @@ class Policies:
     def booked(self, filed: Filed) -> Made:
         """Return what is booked of the decision of an admitted request."""
         snapshot, request = filed.snapshot, filed.request
-        name = snapshot.version
-        version = self._versions[name] if name in self._versions else self._version(name)
+        version = self._version(snapshot.version)
         if version is None:
             return UNKNOWN
         way = version.ways.get((filed.asked_model, request.route))

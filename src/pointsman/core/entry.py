@@ -233,8 +233,13 @@ def decode_filed(payload: bytes) -> list[Filed | Settled | Feedback]:
 
 def encode_recorded(filed: Filed) -> bytes:
     """Return the MessagePack of the Recorded of a request."""
+    return _encode(_parts(filed))
+
+
+def _parts(filed: Filed) -> tuple[object, ...]:
+    """Return what a Recorded has of a request, in its order."""
     request = filed.request
-    return _encode((filed.asked_model, request.route, request.features, filed.snapshot))
+    return filed.asked_model, request.route, request.features, filed.snapshot
 
 
 def decode_recorded(blob: bytes) -> Recorded:
@@ -247,9 +252,7 @@ def decode_recorded(blob: bytes) -> Recorded:
 
 def encode_block(filed: Sequence[Filed | None]) -> bytes:
     """Return the MessagePack of the Recorded of several requests, one after the other; nil for None."""
-    return _encode(
-        [None if f is None else (f.asked_model, f.request.route, f.request.features, f.snapshot) for f in filed]
-    )
+    return _encode([None if one is None else _parts(one) for one in filed])
 
 
 def decode_in_block(blob: bytes, place: int) -> Recorded | None:

@@ -242,7 +242,7 @@ def request_row(admitted: Admitted | Filed | None, settled: Settled, made: Head 
             )
     else:
         deployment, served = head.planned, ""
-        provider, model, price = msgspec.structs.astuple(places.get(deployment, NO_PLACE))
+        provider, model, price = _astuple(places.get(deployment, NO_PLACE))
     if len(attempts) != 1:
         tokens, (nano, state) = _tokens(attempts), total_of(attempts)
     if hit is not None:

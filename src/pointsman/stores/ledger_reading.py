@@ -92,14 +92,14 @@ class SqlReader(Reports, SqlInvoices):
 
     def _decided(self, entry: Entry) -> Entry:
         """Return an entry with its Decision, or with what it is made again from, unless neither can be read."""
+        seq = entry.request["seq"]
         rows = self._all(sql.SELECT_DECISION, (entry.request["id"],))
-        rows = rows or self._all(ledger_decisions.FIND, {"seq": entry.request["seq"]})
+        rows = rows or self._all(ledger_decisions.FIND, {"seq": seq})
         for format, blob, *first in map(tuple, rows):
             with contextlib.suppress(ValueError):  # MsgspecError among them
                 if format == WHOLE:
                     return msgspec.structs.replace(entry, decision=msgspec.msgpack.decode(blob, type=Decision))
                 if format == FORMAT:
-                    seq = entry.request["seq"]
                     return self._recorded(
                         entry, decode_in_block(blob, seq - first[0]) if first else decode_recorded(blob)
                     )

@@ -31,9 +31,8 @@ def lead_weighted(
 ) -> tuple[int, float]:
     """Return the candidate that `weighted` draws, and its share of the weights."""
     known = options.options
-    total = sum(
-        [known[p].weight for p in eligible]
-    )  # as `weighted` adds them: from Python 3.12 on a sum is rounded better
+    # Added as `weighted` does: from Python 3.12 on a sum is rounded better.
+    total = sum([known[p].weight for p in eligible])
     point = snapshot.seed * total
     for p in eligible:
         point -= known[p].weight
