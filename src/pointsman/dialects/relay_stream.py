@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -17,7 +17,9 @@ from pointsman.core.outcome import Kind, Outcome
 from pointsman.core.usage import NO_USAGE
 from pointsman.dialects.relay_reply import NULL, UNREADABLE, Body, Choice, decode_body, read_usage
 
-QUOTE, LF, CR = b'"\n\r'  # as numbers: to find one of those in bytes takes a fifth of the time
+QUOTE: Final = 0x22  # as numbers: to find one of those in bytes takes a fifth of the time
+LF: Final = 0x0A
+CR: Final = 0x0D
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 _CONTENT = re.compile(rb'"content"\s*:\s*"')
 _PADDING = re.compile(rb'"obfuscation"\s*:\s*"([^"\\]*)"')  # OpenAI pads events to one length; a random string
