@@ -13,11 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from pointsman.core.entry import Admitted, AttemptRow, Settled
+from pointsman.core.entry import Admitted, AttemptRow, Filed, Record, Settled, decode_filed, encode_records
 from pointsman.core.request import Features, Request
 from pointsman.core.strategy import Snapshot
 from pointsman.core.usage import Usage
-from pointsman.stores.ledger import Batch, Mark, Writer, attempt_rows, request_row
+from pointsman.stores.ledger import Batch, Mark, Writer
+from pointsman.stores.ledger_columns import batch_of
 from pointsman.stores.ledger_postgres import PostgresWriter
 from pointsman.stores.sqlite import SqliteWriter
 
@@ -28,7 +29,7 @@ AT_MS = 1_790_000_000_000
 
 def batch(first: int, size: int) -> Batch:
     """Return the rows of requests that nobody has booked yet."""
-    made = Batch(marks={"i1.000001.pmj": Mark(first)})
+    records: list[Record] = []
     for n in range(first, first + size):
         id, at_ms = f"req_{AT_MS + n:012x}{n:016x}", AT_MS + n
         times, price = (0.3, 1.2, 200.3, 900.3), (120_000, "measured", "p1")
@@ -36,8 +37,12 @@ def batch(first: int, size: int) -> Batch:
         request = Request(id, "chat", "drafts", Features(1_000, 200), 4_999.0, 9_000.0)
         admitted = Admitted(request, "", at_ms, ("dev", "site", "web", "acme"), "drafts", Snapshot("v1", 5.0, 0.5, ()))
         settled = Settled(id, at_ms + 901, "drafts", "ok", 200, (attempt,), 0.01, 0.05, 200.4, 901.0, 900.85)
-        made.requests.append(request_row(admitted, settled, None, {}))
-        made.attempts += attempt_rows(settled)
+        records += [admitted, settled]
+    read = decode_filed(encode_records(records))
+    pairs = zip(read[::2], read[1::2], strict=True)
+    ended = [(a, s) for a, s in pairs if isinstance(a, Filed) and isinstance(s, Settled)]
+    made = batch_of(ended, [(None, None, {})] * size)
+    made.recorded, made.marks = [], {"i1.000001.pmj": Mark(first)}
     return made
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 import pytest
 from ledgers import migrations
-from records import admitted, attempt, decided, feedback, policy, settled
+from records import admitted, attempt, decided, feedback, policy, request_row, settled
 
 from pointsman.core.entry import Hit
 from pointsman.core.policy import Deployment, Wire
 from pointsman.core.pricing import Price, Rates
 from pointsman.core.usage import Usage
 from pointsman.stores import ledger_schema
-from pointsman.stores.ledger import Batch, attempt_row, decision_row, feedback_row, request_row
+from pointsman.stores.ledger import Batch, attempt_row, decision_row, feedback_row
 from pointsman.stores.sqlite import FILE, SqliteWriter
 
 BASE = 5_000

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from records import AT_MS, admitted, attempt, decided, policy, settled
+from records import AT_MS, admitted, attempt, decided, policy, request_row, settled
 from typer.testing import CliRunner, Result
 
 from pointsman.cli.root import app
@@ -16,7 +16,7 @@ from pointsman.config import price_list
 from pointsman.config.price_list import bundled, encoded
 from pointsman.core.pricing import Rates, versioned
 from pointsman.core.usage import Usage
-from pointsman.stores.ledger import Batch, attempt_rows, request_row
+from pointsman.stores.ledger import Batch, attempt_rows
 from pointsman.stores.price_history import note_prices
 from pointsman.stores.sqlite import FILE, SqliteReader, SqliteWriter
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from records import AT_MS, admitted, attempt, decided, settled
+from records import AT_MS, admitted, attempt, decided, request_row, settled
 
 from pointsman.control.billing.biller import Biller
 from pointsman.core.billing import Billing, Customer, Discount, Issuer, Markup
 from pointsman.stores.choose import Stores
-from pointsman.stores.ledger import Batch, request_row
+from pointsman.stores.ledger import Batch
 from pointsman.stores.sqlite import FILE, SqliteWriter
 
 LATER_MS = AT_MS + 40 * 86_400_000

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from admin_asking import TOKEN, admin_key, ask
-from records import admitted, attempt, decided, feedback, id_of, policy, settled
+from records import admitted, attempt, decided, feedback, id_of, policy, request_row, settled
 
 from pointsman.control.admin import Admin
 from pointsman.control.main import hosts_of
@@ -17,7 +17,7 @@ from pointsman.control.pump import Counts
 from pointsman.core.policy import Key
 from pointsman.core.quotas import Quota
 from pointsman.core.reading import Reading, Readings
-from pointsman.stores.ledger import Batch, attempt_rows, decision_row, feedback_row, request_row
+from pointsman.stores.ledger import Batch, attempt_rows, decision_row, feedback_row
 from pointsman.stores.sqlite import FILE, SqliteWriter
 
 WHO = (("acme/dev", "bot", "support", "acme"), ("globex/dev", "bot", "support", "globex"))

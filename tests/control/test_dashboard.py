@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 from admin_asking import TOKEN, Answer, admin_key
 from admin_asking import ask as ask_as
-from records import admitted, attempt, decided, policy, settled
+from records import admitted, attempt, decided, policy, request_row, settled
 
 from pointsman.control import sessions
 from pointsman.control.admin import Admin
@@ -24,7 +24,7 @@ from pointsman.control.sessions import IDLE_S, LASTS_S, MOST_SESSIONS, Sessions
 from pointsman.core.tries import TRIES
 from pointsman.observe.metrics import Metrics
 from pointsman.stores.browsing import Sum
-from pointsman.stores.ledger import Batch, attempt_rows, decision_row, request_row
+from pointsman.stores.ledger import Batch, attempt_rows, decision_row
 from pointsman.stores.sqlite import FILE, SqliteWriter
 
 FORM = "application/x-www-form-urlencoded"

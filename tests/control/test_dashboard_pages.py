@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from admin_asking import TOKEN, admin_key
-from records import AT_MS, admitted, attempt, decided, policy, settled
+from records import AT_MS, admitted, attempt, decided, policy, request_row, settled
 from test_dashboard import Visitor
 
 from pointsman.control import keystore
@@ -31,7 +31,7 @@ from pointsman.observe.metrics import Metrics
 from pointsman.stores.browsing import Sum
 from pointsman.stores.callers import AuditRow, Page, Settings
 from pointsman.stores.choose import Stores
-from pointsman.stores.ledger import Batch, attempt_rows, decision_row, request_row
+from pointsman.stores.ledger import Batch, attempt_rows, decision_row
 from pointsman.stores.sqlite import FILE, SqliteWriter
 from pointsman.stores.trusts import Trusts
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from records import AT_MS, admitted, attempt, decided, policy, settled
+from records import AT_MS, admitted, attempt, decided, policy, request_row, settled
 
 from pointsman.config import price_list
 from pointsman.config.price_list import ListError, PriceList, bundled, encoded, in_force
@@ -28,7 +28,7 @@ from pointsman.core.pricing import Rates, versioned
 from pointsman.core.secret import Secret
 from pointsman.core.usage import Usage
 from pointsman.stores.choose import Stores
-from pointsman.stores.ledger import Batch, attempt_rows, request_row
+from pointsman.stores.ledger import Batch, attempt_rows
 from pointsman.stores.price_history import note_prices
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

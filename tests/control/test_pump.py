@@ -391,7 +391,7 @@ def test_f81_feedback_of_a_cut_journal_is_whole_or_not_there(tmp_path: Path) -> 
     journal.close()
     [[path]] = segments(tmp_path / "journal").values()
     whole = path.read_bytes()
-    ends = [end for end, _ in scan(whole, 0, ended=True).payloads]
+    ends = [end for _, end, _ in scan(whole, 0, ended=True).frames]
     for cut in range(len(whole) + 1):
         data = tmp_path / "cut"
         (data / "journal").mkdir(parents=True)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from admin_asking import TOKEN, admin_key, ask
-from records import admitted, attempt, decided, policy, settled
+from records import admitted, attempt, decided, policy, request_row, settled
 from test_dashboard import Visitor
 
 from pointsman.control.admin import Admin
@@ -18,7 +18,7 @@ from pointsman.control.pump import Counts
 from pointsman.stores import callers_file
 from pointsman.stores.bodies import Bodies, Body
 from pointsman.stores.choose import Stores
-from pointsman.stores.ledger import Batch, decision_row, request_row
+from pointsman.stores.ledger import Batch, decision_row
 
 NOW_MS = int(time.time() * 1000)
 ID = admitted(0).request.id

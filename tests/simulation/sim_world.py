@@ -50,8 +50,8 @@ class Written:
 
     @property
     def records(self) -> list[Record]:
-        found = scan(self.frames, 1, ended=True).payloads
-        return [record for _, payload in found for record in decode_records(payload)]
+        found = scan(self.frames, 1, ended=True).frames
+        return [record for _, _, payload in found for record in decode_records(payload)]
 
 
 @dataclass

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from ledgers import Ledger
-from records import AT_MS, admitted, attempt, decided, id_of, settled
+from records import AT_MS, admitted, attempt, decided, id_of, request_row, settled
 
 from pointsman.stores import ledger_reading
 from pointsman.stores.browsing import DAY_MS, FIELDS, HOUR_MS, Search, Sums
-from pointsman.stores.ledger import Batch, attempt_rows, request_row
+from pointsman.stores.ledger import Batch, attempt_rows
 
 ACME, GLOBEX = ("acme/dev", "bot", "care", "acme"), ("globex/dev", "bot", "care", "globex")
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from ledgers import Ledger, migrations
-from records import AT_MS, admitted, attempt, decided, feedback, id_of, settled
+from records import AT_MS, admitted, attempt, decided, feedback, id_of, request_row, settled
 
 from pointsman.core.entry import Feedback
 from pointsman.stores.ledger import (
@@ -22,7 +22,6 @@ from pointsman.stores.ledger import (
     UsageRow,
     Writer,
     feedback_row,
-    request_row,
 )
 from pointsman.stores.ledger_reading import MOST_FEEDBACK
 from pointsman.stores.ledger_schema import MIGRATIONS

@@ -8,13 +8,13 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgers import Ledger
-from records import AT_MS, admitted, attempt, decided, id_of, settled
+from records import AT_MS, admitted, attempt, decided, id_of, request_row, settled
 
 from pointsman.core.entry import Hit
 from pointsman.core.usage import Usage
 from pointsman.stores import ledger_browsing, ledger_spans
 from pointsman.stores.browsing import HOUR_MS, Search, Sums
-from pointsman.stores.ledger import Batch, Row, attempt_rows, request_row
+from pointsman.stores.ledger import Batch, Row, attempt_rows
 from pointsman.stores.ledger_spans import SPAN
 from pointsman.stores.sqlite import WORTH_ROWS, SqliteWriter
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ledgers import Ledger, PostgresLedger, SqliteLedger
-from records import AT_MS, admitted, attempt, decided, settled
+from records import AT_MS, admitted, attempt, decided, request_row, settled
 
 from pointsman.control.billing.biller import Biller
 from pointsman.core.billing import Billing, Customer, Markup
@@ -22,7 +22,7 @@ from pointsman.core.secret import Secret
 from pointsman.core.statement import wrong_sums
 from pointsman.stores.choose import Stores
 from pointsman.stores.invoices import Consumed
-from pointsman.stores.ledger import Batch, LedgerError, Writer, request_row
+from pointsman.stores.ledger import Batch, LedgerError, Writer
 from pointsman.stores.ledger_retention import ALL, Kept, keep_from_seq
 
 DAY_S = 86_400

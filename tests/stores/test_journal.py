@@ -48,7 +48,7 @@ def written(folder: Path, records: list[bytes]) -> bytes:
 
 
 def found(data: bytes, *, ended: bool = True) -> list[bytes]:
-    return [payload for _, payload in scan(data, 0, ended=ended).payloads]
+    return [payload for _, _, payload in scan(data, 0, ended=ended).frames]
 
 
 def test_records_come_back_in_order_across_segments(tmp_path: Path) -> None:
@@ -73,12 +73,12 @@ def test_f81_a_cut_at_any_byte_gives_the_records_before_it(tmp_path: Path) -> No
     for cut in range(len(data) + 1):
         whole = sum(end <= cut for end in ends)
         dead = scan(data[:cut], 0, ended=True)
-        assert [payload for _, payload in dead.payloads] == records[:whole]
+        assert [payload for _, _, payload in dead.frames] == records[:whole]
         assert dead.offset == cut  # nothing is left to wait for
         living = scan(data[:cut], 0, ended=False)
         assert living.skipped == 0
         rest = scan(data[living.offset :], living.offset, ended=False)
-        assert len(living.payloads) + len(rest.payloads) == len(records)  # what was torn is read when it is whole
+        assert len(living.frames) + len(rest.frames) == len(records)  # what was torn is read when it is whole
 
 
 def test_f81_a_flipped_bit_costs_only_its_own_record(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_f81_a_flipped_bit_costs_only_its_own_record(tmp_path: Path) -> None:
         broken = bytearray(data)
         broken[at] ^= 1 << chance.randrange(8)
         seen = scan(bytes(broken), 0, ended=True)
-        got = [payload for _, payload in seen.payloads]
+        got = [payload for _, _, payload in seen.frames]
         assert len(got) == len(records) - 1 and set(got) < set(records)
         assert seen.skipped > 0
 
@@ -99,7 +99,7 @@ def test_f81_a_damaged_header_costs_no_record(tmp_path: Path) -> None:
     records = payloads(4)
     data = written(tmp_path, records)
     seen = scan(b"\0" + data[1:], 0, ended=True)
-    assert [payload for _, payload in seen.payloads] == records and seen.skipped == len(HEADER)
+    assert [payload for _, _, payload in seen.frames] == records and seen.skipped == len(HEADER)
 
 
 def test_f81_a_length_that_lies_is_damage(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_reading_in_pieces_gives_the_same_as_reading_at_once(tmp_path: Path) -> 
         got, offset = [], 0
         for end in range(size, len(data) + size, size):
             seen = scan(data[offset:end], offset, ended=False)
-            got += [payload for _, payload in seen.payloads]
+            got += [payload for _, _, payload in seen.frames]
             offset = seen.offset
         assert got == records
 

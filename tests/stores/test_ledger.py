@@ -7,7 +7,7 @@ import sqlite3
 import msgspec
 import pytest
 from ledgers import Ledger, migrations
-from records import AT_MS, HOLD_NANO, admitted, attempt, decided, decision, feedback, id_of, settled
+from records import AT_MS, HOLD_NANO, admitted, attempt, decided, decision, feedback, id_of, request_row, settled
 
 from pointsman.core.entry import FORMAT, Admitted, Hit, Settled
 from pointsman.core.pricing import Price, Rates, nano_of
@@ -21,19 +21,18 @@ from pointsman.stores.ledger import (
     SHOWN_COLUMNS,
     TOKEN_COLUMNS,
     Batch,
+    Column,
     Decided,
     LedgerBusy,
     LedgerError,
     Mark,
     Place,
-    Row,
     UsageQuery,
     Writer,
     attempt_rows,
     decision_row,
     feedback_row,
     recovered_row,
-    request_row,
 )
 from pointsman.stores.ledger_schema import MIGRATIONS
 
@@ -272,8 +271,8 @@ def test_f91_a_migration_cut_off_half_way_starts_again(ledger: Ledger, monkeypat
     assert ledger.writer().write(batch((admitted(), settled()))) == 1
 
 
-def _old_requests(db: sqlite3.Connection, rows: list[Row]) -> int:
-    return db.executemany(ledger_schema.INSERT_REQUEST, rows).rowcount
+def _old_requests(db: sqlite3.Connection, columns: list[Column]) -> int:
+    return db.executemany(ledger_schema.INSERT_REQUEST, list(zip(*columns, strict=True))).rowcount
 
 
 def test_f91_a_ledger_of_the_version_before_the_cache_is_brought_up_to_date(
@@ -286,13 +285,13 @@ def test_f91_a_ledger_of_the_version_before_the_cache_is_brought_up_to_date(
         patch.setattr(ledger_schema, "INSERT_REQUEST", ledger_schema._insert("requests", tuple(old)))
         patch.setattr(ledger_browsing, "FOLDS", ())  # there were no tables of sums and spans either
         patch.setattr(ledger_spans, "SPREADS", ())
-        patch.setattr(sqlite, "_requests", lambda db, made: _old_requests(db, made.requests))
+        patch.setattr(sqlite, "_requests", lambda db, made, columns: _old_requests(db, columns))
         tables = {"requests": tuple(old), "attempts": ATTEMPT_COLUMNS}
         patch.setattr(
             ledger_postgres, "TABLES", tables | {n: ledger_postgres.TABLES[n] for n in ("decisions", "feedback")}
         )
         writer = ledger.writer()
-        writer.write(Batch(requests=[tuple(row[name] for name in old)]))
+        writer.write(Batch(columns=[(row[name],) for name in old]))
         writer.close()
     with pytest.raises(LedgerError, match="`pointsman serve` brings it up to date"):
         ledger.reader()

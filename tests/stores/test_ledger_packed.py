@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledgers import Ledger, migrations
-from records import AT_MS, admitted, attempt, decided, id_of, policy, settled
+from records import AT_MS, admitted, attempt, decided, id_of, policy, request_row, settled
 
 from pointsman.control.replay import Policies, decision_again
 from pointsman.core.entry import AttemptRow, Filed, Hit, Settled, decode_filed, encode_records
@@ -26,7 +26,6 @@ from pointsman.stores.ledger import (
     attempt_row,
     attempt_rows,
     decision_row,
-    request_row,
 )
 from pointsman.stores.ledger_decisions import BLOCK
 from pointsman.stores.ledger_retention import due, prune

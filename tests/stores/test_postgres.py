@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from records import admitted, attempt, feedback, settled
+from records import admitted, attempt, feedback, request_row, settled
 
 from pointsman.stores import ledger_postgres
 from pointsman.stores import postgres as link_module
@@ -25,7 +25,6 @@ from pointsman.stores.ledger import (
     Mark,
     attempt_rows,
     feedback_row,
-    request_row,
 )
 from pointsman.stores.ledger_postgres import PostgresReader, PostgresWriter
 from pointsman.stores.ledger_schema import MIGRATIONS

@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 from ledgers import Ledger
-from records import AT_MS, admitted, attempt, decided, policy, settled
+from records import AT_MS, admitted, attempt, decided, policy, request_row, settled
 
 from pointsman.control.reckoning import Timeline, Wish, reckon, reckoning_of, total
 from pointsman.control.replay import Policies
 from pointsman.core.policy import Policy
 from pointsman.core.pricing import Price, Rates, charge, versioned
 from pointsman.core.usage import Usage
-from pointsman.stores.ledger import Batch, LedgerError, attempt_rows, recovered_row, request_row
+from pointsman.stores.ledger import Batch, LedgerError, attempt_rows, recovered_row
 from pointsman.stores.price_history import note_prices, price_history, price_of_version, prices_in_force, versions_like
 from pointsman.stores.reckonings import keep, reckoned, reckoning, reckonings
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from ledgers import Ledger
-from records import AT_MS, admitted, attempt, decided, feedback, id_of, settled
+from records import AT_MS, admitted, attempt, decided, feedback, id_of, request_row, settled
 
 from pointsman.core.footprint import Digests, Footprint, Signals
 from pointsman.core.signals import asking_of
-from pointsman.stores.ledger import Batch, UsageQuery, Writer, feedback_row, request_row
+from pointsman.stores.ledger import Batch, UsageQuery, Writer, feedback_row
 from pointsman.stores.ledger_signals import forget
 from pointsman.stores.report import Question
 

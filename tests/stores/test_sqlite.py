@@ -8,10 +8,10 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from records import admitted, settled
+from records import admitted, request_row, settled
 
 from pointsman.stores import ledger_postgres, ledger_reading, sqlite
-from pointsman.stores.ledger import Batch, LedgerError, LedgerMissing, request_row
+from pointsman.stores.ledger import Batch, LedgerError, LedgerMissing
 from pointsman.stores.sqlite import FILE, SqliteReader, SqliteWriter
 
 

@@ -15,24 +15,14 @@ from pathlib import Path
 
 import msgspec
 
-from pointsman.control.replay import UNKNOWN, Policies
+from pointsman.control.replay import Policies
 from pointsman.control.segment import Segment
 from pointsman.core import signals
 from pointsman.core.entry import Admitted, Feedback, Filed, Settled, decode_filed
-from pointsman.core.head import Head
 from pointsman.observe.log import LOG
 from pointsman.stores.journal import AWAY, LOCK_SUFFIX, NEW_SUFFIX, is_alive, segments
-from pointsman.stores.ledger import (
-    Batch,
-    LedgerError,
-    Mark,
-    Places,
-    Writer,
-    attempt_rows,
-    feedback_row,
-    recovered_row,
-    request_row,
-)
+from pointsman.stores.ledger import Batch, LedgerError, Mark, Writer, feedback_row, recovered_row
+from pointsman.stores.ledger_columns import batch_of, keep_decisions
 
 RECOVER_ROWS = 2_000  # written in one transaction
 STALE_S = 60.0  # a half-made file of this age was left by a crash
@@ -193,10 +183,10 @@ class Pump:
         return segment.ended or segment.offset != offset
 
     def _book_records(self, tail: Tail, segment: Segment, *, complete: bool) -> None:
-        first = segment.offset
-        records = segment.read(complete=complete)
-        batch = Batch()
-        for start, end, payload in records:
+        first, name, waiting = segment.offset, segment.name, tail.open
+        ended: list[tuple[Filed | None, Settled]] = []
+        given: list[Feedback] = []
+        for start, end, payload in segment.read(complete=complete):
             try:
                 written = decode_filed(payload)
             except ValueError:
@@ -204,40 +194,29 @@ class Pump:
                 continue
             for record in written:
                 if type(record) is Settled:
-                    self._ended(tail, record, batch)
+                    found = waiting.pop(record.id, None)
+                    ended.append((found.record if found is not None else None, record))
                 elif type(record) is Filed:
-                    tail.open.setdefault(record.request.id, Open(record, segment.name, start))
+                    waiting.setdefault(record.request.id, Open(record, name, start))
                 elif type(record) is Feedback:
-                    batch.feedback.append(feedback_row(record))
+                    given.append(record)
+        batch = batch_of(ended, self._policies.booked([filed for filed, _ in ended]))
+        batch.feedback = [feedback_row(record) for record in given]
+        for filed, settled in ended:
+            if filed is not None and filed.footprint is not None:
+                self._seen(filed, settled, batch)
         self._write(tail, batch)
-        tail.part(segment.name, first)
-
-    def _ended(self, tail: Tail, settled: Settled, batch: Batch) -> None:
-        waiting = tail.open.pop(settled.id, None)
-        admitted = waiting.record if waiting is not None else None
-        row = request_row(admitted, settled, *self._decided(admitted, batch))
-        batch.requests.append(row)
-        if row[-1] is None:  # LONE_COLUMNS stand last: its attempts, if any, are rows
-            batch.attempts += attempt_rows(settled)
-        batch.ended.append((admitted, settled))
-        if admitted is not None and admitted.footprint is not None:
-            self._seen(admitted, settled, batch)
-
-    def _decided(self, admitted: Filed | None, batch: Batch) -> tuple[Head | None, Places]:
-        """Add what is kept of a decision; return what the row of its request needs of it."""
-        head, row, places = self._policies.booked(admitted) if admitted is not None else UNKNOWN
-        batch.recorded.append(admitted if head is not None and row is None else None)
-        if row is not None:
-            batch.decisions.append(row)
-        return head, places
+        tail.part(name, first)
 
     def _recover(self, tail: Tail) -> None:
         """Book what a dead worker left open, with its hold as the charge."""
         while tail.open:
             batch = Batch()
-            for id in list(tail.open)[:RECOVER_ROWS]:
-                admitted = tail.open.pop(id).record
-                batch.requests.append(recovered_row(admitted, *self._decided(admitted, batch)))
+            filed = [tail.open.pop(id).record for id in list(tail.open)[:RECOVER_ROWS]]
+            made = self._policies.booked(filed)
+            keep_decisions(batch, filed, made)
+            for admitted, (head, _, places) in zip(filed, made, strict=True):
+                batch.requests.append(recovered_row(admitted, head, places))
                 batch.ended.append((admitted, None))
                 if admitted.footprint is not None:
                     self._seen(admitted, None, batch)
@@ -257,7 +236,7 @@ class Pump:
         """Write rows together with the marks that changed; return how many requests were new."""
         marks = tail.marks()
         batch.marks = {name: mark for name, mark in marks.items() if self._written.get(name) != mark}
-        if not batch.requests and not batch.feedback and not batch.marks:
+        if not batch.ended and not batch.feedback and not batch.marks:
             return 0
         new = self._ledger.write(batch)
         self._written.update(batch.marks)

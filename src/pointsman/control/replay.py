@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from pointsman.core.decide import Decision
 from pointsman.core.entry import Admitted, Filed, decided_by, decision_of
 from pointsman.core.facts import Facts, Ruleset
 from pointsman.core.footprint import Signals
-from pointsman.core.head import Head, Way, head, head_of, way_of
+from pointsman.core.head import Way, head, head_of, way_of
 from pointsman.core.options import Options, options_of
 from pointsman.core.policy import Listener, Policy
 from pointsman.core.secret import Secret, secret_from_pipe
-from pointsman.stores.ledger import Decided, Entry, LedgerAway, Place, Row, Writer, decision_row
+from pointsman.stores.ledger import Decided, Entry, LedgerAway, Made, Place, Writer, decision_row
 from pointsman.stores.price_history import note_prices
 from pointsman.stores.versions import replace
 from pointsman.strategies.plugins import strategies_of
@@ -29,9 +29,6 @@ OWED = "policies-owed"  # folder in the data folder
 MOST_WAYS = 1_000  # of one version, kept ready
 MOST_VERSIONS = 16  # kept ready; others are read from the ledger again
 
-# Of a decision: what the row of its request says of it, None when its policy or its route is not known here any more; its own
-# row, None where it is kept as it was recorded, or not at all; and what each deployment of its config version stands for.
-Made = tuple[Head | None, Row | None, Mapping[str, Place]]
 UNKNOWN: Made = (None, None, {})
 
 
@@ -103,23 +100,38 @@ class Policies:
         except (ValueError, LookupError, ArithmeticError):  # it was made by other code
             return None
 
-    def booked(self, filed: Filed) -> Made:
-        """Return what is booked of the decision of an admitted request."""
-        snapshot, request = filed.snapshot, filed.request
-        version = self._version(snapshot.version)
-        if version is None:
-            return UNKNOWN
-        way = version.ways.get((filed.asked_model, request.route))
-        try:
-            if way is None:
-                way = version.way_of(filed.asked_model, request.route)
-            if way.options.strategy.plugin:  # another package's, which may be gone when somebody asks
-                made = self.decided(filed.whole())
-                kept = (made.head, decision_row(request.id, made)) if made is not None else (None, None)
-                return (*kept, version.places)
-            return head(filed, way), None, version.places
-        except (ValueError, LookupError, ArithmeticError):  # it was made by other code
-            return None, None, version.places
+    def booked(self, filed: Sequence[Filed | None]) -> list[Made]:
+        """Return what is booked of the decisions of requests, one for each; UNKNOWN where there is no Admitted record."""
+        made: list[Made] = []
+        version, name = None, None
+        for one in filed:
+            if one is None:
+                made.append(UNKNOWN)
+                continue
+            if one.snapshot.version != name:
+                name = one.snapshot.version
+                version = self._version(name)
+            if version is None:
+                made.append(UNKNOWN)
+                continue
+            try:
+                way = version.ways.get((one.asked_model, one.request.route))
+                if way is None:
+                    way = version.way_of(one.asked_model, one.request.route)
+                if way.plugin:  # another package's, which may be gone when somebody asks
+                    made.append(self._kept(one, version))
+                else:
+                    made.append((head(one, way), None, version.places))
+            except (ValueError, LookupError, ArithmeticError):  # it was made by other code
+                made.append((None, None, version.places))
+        return made
+
+    def _kept(self, filed: Filed, version: Version) -> Made:
+        """Return what is booked of a decision that is kept as it was made."""
+        made = self.decided(filed.whole())
+        return (
+            (None, None, version.places) if made is None else (made.head, decision_row(filed.id, made), version.places)
+        )
 
     def signals(self, admitted: Filed) -> Signals | None:
         """Return what the route of an admitted request makes of how people go on; None when it is not known any more."""

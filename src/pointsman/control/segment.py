@@ -56,4 +56,4 @@ class Segment:
         self.offset = seen.offset
         self.ended = last and complete
         self.more = not last
-        return [(end - len(payload) - FRAME_HEAD_BYTES, end, payload) for end, payload in seen.payloads], last
+        return seen.frames, last

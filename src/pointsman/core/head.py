@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 
 from pointsman.core.decide import Decision
-from pointsman.core.entry import Admitted, Filed, decision_of
+from pointsman.core.entry import Admitted, Filed, Sparse, decision_of
 from pointsman.core.filters import fits_all
 from pointsman.core.health import State
 from pointsman.core.options import Options, cost_nano
+from pointsman.core.request import Features
+from pointsman.core.strategy import Lead, Snapshot
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
@@ -47,46 +49,60 @@ def head_of(decision: Decision, hold_nano: int) -> Head:
 
 class Way(msgspec.Struct, frozen=True, gc=False):
     """Hold what is the same for every request that asks for one model and comes to one route of a policy. `short`: in the usual
-    case the strategy alone decides."""
+    case the strategy alone decides. `lead`: what it says of all candidates; `blind`: without a look at their states."""
 
     options: Options
     routes: Mapping[str, Options]
     short: bool
+    plugin: bool
+    lead: Lead
+    blind: bool
 
 
 def way_of(asked_model: str, route: str, routes: Mapping[str, Options]) -> Way:
     """Return the Way of a request. Raise KeyError when the route is not in the policy."""
     options, asked = routes[route], routes.get(asked_model)
-    dynamic = asked is not None and asked.dynamic
-    return Way(options, routes, options.plain and not dynamic and not options.strategy.plugin)
+    strategy, dynamic = options.strategy, asked is not None and asked.dynamic
+    short = options.plain and not dynamic and not strategy.plugin
+    blind = strategy.lead is not None and not strategy.by_state
+    return Way(options, routes, short, strategy.plugin, _lead(options, options.positions), blind)
 
 
 def head(filed: Filed, way: Way) -> Head:
     """Return the head of `decision_of`, equal for every record. Raise ValueError when the states that it takes are not those of
     the candidates."""
     features, options = filed.request.features, way.options
-    strategy, sparse, positions = options.strategy, filed.snapshot, options.positions
     if not way.short or not fits_all(options, features):
         return _long(filed, way)
-    if sparse.calm and strategy.lead is not None and not strategy.by_state:
+    sparse, lead = filed.snapshot, way.lead
+    if sparse.calm and way.blind:
         snapshot: Any = sparse  # it has all that such a lead, and the cost, look at
     else:
-        snapshot = _of(filed, options).snapshot
+        snapshot = _snapshot(sparse, options)
         if not snapshot.calm:
             states, now_ms = snapshot.states, snapshot.now_ms
             if any(state.ramp_until_ms > now_ms for state in states):
                 return _long(filed, way)
-            positions = tuple([p for p in positions if _is_open(states[p], now_ms)])
+            positions = tuple([p for p in options.positions if _is_open(states[p], now_ms)])
             if not positions:
                 return _long(filed, way)
-    if strategy.lead is not None:
-        position, probability = strategy.lead(options, positions, features, snapshot)
-    else:
-        ranking = strategy.rank(options, positions, features, snapshot)
-        position, probability = ranking.order[0], ranking.probabilities[0]
+            lead = _lead(options, positions)
+    position, probability = lead(features, snapshot)
     option = options.options[position]
     hold_nano = cost_nano(options, position, features, snapshot)
     return Head(options.label, options.route.strategy, option.name, hold_nano, option.reason, probability)
+
+
+def _lead(options: Options, positions: tuple[int, ...]) -> Lead:
+    """Return the Lead of a route's strategy; that of one that has none of its own makes the ranking."""
+    if options.strategy.lead is not None and positions:
+        return options.strategy.lead(options, positions)
+
+    def lead(features: Features, snapshot: Snapshot) -> tuple[int, float]:
+        ranking = options.strategy.rank(options, positions, features, snapshot)
+        return ranking.order[0], ranking.probabilities[0]
+
+    return lead
 
 
 def _long(filed: Filed, way: Way) -> Head:
@@ -105,6 +121,16 @@ def _is_open(state: State, now_ms: float) -> bool:
 
 def _of(filed: Filed, options: Options) -> Admitted:
     admitted = filed.whole()
-    if len(admitted.snapshot.states) != len(options.options):
-        raise ValueError("the snapshot is of other candidates")
+    _check(admitted.snapshot, options)
     return admitted
+
+
+def _snapshot(sparse: Sparse, options: Options) -> Snapshot:
+    snapshot = sparse.whole()
+    _check(snapshot, options)
+    return snapshot
+
+
+def _check(snapshot: Snapshot, options: Options) -> None:
+    if len(snapshot.states) != len(options.options):
+        raise ValueError("the snapshot is of other candidates")

@@ -154,7 +154,12 @@ def cost_nano(options: Options, position: int, features: Features, snapshot: Sna
     Input and predicted output at the rates of this minute; what the prompt cache of a sticky conversation's deployment
     is expected to hold counts at the rate of cache reads.
     """
-    option, detail = options.options[position], snapshot.detail or NO_DETAIL
+    flat, detail = options.flat_rates[position], snapshot.detail or NO_DETAIL
+    if flat is not None and detail.sticky != position:
+        of_input, of_output, of_request = flat
+        spent = features.input_tokens * of_input + features.predicted_output_tokens * of_output
+        return spent // TOKENS_PER_RATE + of_request
+    option = options.options[position]
     price = option.price
     if price is None:
         return -1

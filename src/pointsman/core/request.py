@@ -50,8 +50,10 @@ class Features(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     @property
     def predicted_output_tokens(self) -> int:
-        limit = DEFAULT_OUTPUT_TOKENS if self.output_tokens is None else self.output_tokens
-        return min(limit, DEFAULT_OUTPUT_TOKENS) * self.choices
+        limit = self.output_tokens
+        if limit is None or limit > DEFAULT_OUTPUT_TOKENS:
+            limit = DEFAULT_OUTPUT_TOKENS
+        return limit * self.choices
 
 
 class Request(msgspec.Struct, frozen=True, gc=False, array_like=True):

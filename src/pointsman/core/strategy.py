@@ -52,21 +52,22 @@ class Ranking(msgspec.Struct, frozen=True, gc=False):
 # (options, eligible positions in the operator's order, never empty, features, snapshot) -> Ranking, or its order[0]
 Rank = Callable[["Options", tuple[int, ...], Features, Snapshot], Ranking]
 Draw = Callable[["Options", tuple[int, ...], Features, Snapshot], int]
-# The same -> order[0] and probabilities[0] of the Ranking.
-Lead = Callable[["Options", tuple[int, ...], Features, Snapshot], tuple[int, float]]
+# (features, snapshot) -> order[0] and probabilities[0] of the Ranking, made for options and eligible positions.
+Lead = Callable[[Features, Snapshot], tuple[int, float]]
+LeadOf = Callable[["Options", tuple[int, ...]], Lead]
 
 
 class Strategy(msgspec.Struct, frozen=True):
     """Hold a way of choosing: `rank` says everything, `draw` only which one is first, and so may do less. The two
-    agree for every input; the conformance suite holds every registered strategy to it. `lead` says which one is first and
-    how likely that was; unless it is `by_state` it does not look at the states. `by_cost`: it weighs predicted cost, and
-    with it the warm cache of a sticky conversation; any other strategy lets the conversation stay. `plugin`: it is another
-    package's, so the route has a fallback for when it fails."""
+    agree for every input; the conformance suite holds every registered strategy to it. What `lead` returns says which one
+    is first and how likely that was; unless it is `by_state` it does not look at the states. `by_cost`: it weighs predicted
+    cost, and with it the warm cache of a sticky conversation; any other strategy lets the conversation stay. `plugin`: it
+    is another package's, so the route has a fallback for when it fails."""
 
     name: str
     rank: Rank
     draw: Draw
     by_cost: bool = False
     plugin: bool = False
-    lead: Lead | None = None
+    lead: LeadOf | None = None
     by_state: bool = False

@@ -167,9 +167,9 @@ def _segment(path: Path) -> int:
 
 
 class Scan(msgspec.Struct):
-    """Hold what a stretch of a segment held: payloads with the offset behind each, where to go on, bytes skipped."""
+    """Hold what a stretch of a segment held: frames as (start, end, payload), where to go on, bytes skipped."""
 
-    payloads: list[tuple[int, bytes]]
+    frames: list[tuple[int, int, bytes]]
     offset: int
     skipped: int
 
@@ -179,18 +179,21 @@ def scan(data: bytes, offset: int, *, ended: bool) -> Scan:
 
     While the writer lives (`ended` false) an incomplete last frame is left for later; afterwards it is a torn tail.
     """
-    found: list[tuple[int, bytes]] = []
+    found: list[tuple[int, int, bytes]] = []
     at, skipped, size = 0, 0, len(data)
     if offset == 0:
         if size < len(HEADER):
             return Scan([], size if ended else 0, size if ended else 0)
         at = len(HEADER) if data.startswith(HEADER) else 0
+    unpack, head_bytes = _FRAME.unpack_from, FRAME_HEAD_BYTES
     while at < size:
-        payload = _frame_at(data, at)
-        if payload is not None:
-            at += _FRAME.size + len(payload)
-            found.append((offset + at, payload))
-            continue
+        if at + head_bytes <= size:  # as in `_frame_at`, here because there are many
+            magic, length, crc = unpack(data, at)
+            start, end = at + head_bytes, at + head_bytes + length
+            if magic == MAGIC and length <= MAX_PAYLOAD and end <= size and crc32(payload := data[start:end]) == crc:
+                found.append((offset + at, offset + end, payload))
+                at = end
+                continue
         after = _next_frame(data, at + 1)
         if after < 0 and not ended:
             break  # perhaps only half written yet
@@ -242,7 +245,7 @@ def read_all(folder: Path) -> Iterator[bytes]:
                 data = path.read_bytes()
             except FileNotFoundError:
                 continue
-            for _, payload in scan(data, 0, ended=True).payloads:
+            for _, _, payload in scan(data, 0, ended=True).frames:
                 yield payload
 
 

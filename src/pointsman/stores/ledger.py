@@ -6,12 +6,12 @@ that every back end stores the same. One request row per admitted request, one a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -26,7 +26,6 @@ from pointsman.core.entry import (
     Recorded,
     Settled,
     encode_recorded,
-    total_of,
 )
 from pointsman.core.head import Head, head_of
 from pointsman.core.signals import Asking
@@ -43,6 +42,7 @@ from pointsman.stores.usage import UsageQuery as UsageQuery
 from pointsman.stores.usage import UsageRow as UsageRow
 
 Row = tuple[object, ...]
+Column = Sequence[Any]
 RECOVERED = "recovered"  # the outcome of a request whose worker died before it settled
 ADMISSION_LOST = "admission lost"  # the reason of a row whose Admitted record was damaged
 MESSAGE_CHARACTERS = 500  # kept of a provider's error message
@@ -109,6 +109,9 @@ class Place(msgspec.Struct, frozen=True):
 
 
 Places = Mapping[str, Place]  # by deployment
+# Of a decision: what the row of its request says of it, None when its policy or its route is not known here any more; its own
+# row, None where it is kept as it was recorded, or not at all; and what each deployment of its config version stands for.
+Made = tuple[Head | None, Row | None, Places]
 
 
 class Decided(msgspec.Struct, frozen=True, gc=False):
@@ -135,15 +138,31 @@ class Batch(msgspec.Struct):
     """Hold rows and the marks that go with them: written together or not at all."""
 
     requests: list[Row] = []
+    columns: list[Column] = []  # in place of `requests`, where they were made together
     attempts: list[Row] = []
     decisions: list[Row] = []
-    recorded: list[Filed | None] = []  # beside `requests`, or empty: those whose decision is kept as it was recorded
+    recorded: list[Filed | None] = []  # beside them, or empty: those whose decision is kept as it was recorded
     feedback: list[Row] = []
     askings: list[Asking] = []  # requests that left a Footprint
     signals: list[Feedback] = []
     signalled: int = 0  # how many signals were new: set by who writes
     marks: dict[str, Mark] = {}
     ended: list[tuple[Filed | None, Settled | None]] = []  # what the rows were made of, for observers; never written
+
+    def request_columns(self) -> list[Column]:
+        """Return the requests as columns; none where there are none. Raise LedgerError for a row that has not as many."""
+        return self.columns or (columns_of(self.requests, REQUEST_COLUMNS) if self.requests else [])
+
+
+def columns_of(rows: Sequence[Row], names: Sequence[str]) -> list[Column]:
+    """Return rows of a table as its columns. Raise LedgerError for a row that has not as many."""
+    try:
+        columns: list[Column] = list(zip(*rows, strict=True))
+    except ValueError:
+        columns = []
+    if len(columns) != len(names):
+        raise LedgerError(f"a row has not as many columns as {names[0]} and those behind it")
+    return columns
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -223,54 +242,9 @@ class Reader(Browser, Asker, Protocol):
         ...
 
 
-def request_row(admitted: Admitted | Filed | None, settled: Settled, made: Head | None, places: Places) -> Row:
-    """Return the request row of an ended request. Without its Admitted record the row says so, and holds the charge."""
-    # Fields are taken from a record all at once, which is several times quicker than one by one.
-    (_, _, route, outcome, status, attempts, queue_ms, decided_ms, first_ms, ended_ms, upstream_ms, degraded, cache,
-     hit) = _astuple(settled)  # fmt: skip
-    head = (made or _NO_HEAD) if admitted is not None else _LOST_HEAD
-    began_ms, connected_ms, lone, hit_columns = 0.0, 0.0, _NOT_LONE, _NO_HIT
-    if attempts:
-        (deployment, provider, model, _, _, began_ms, connected_ms, answered_ms, until_ms, usage, nano, state, price, served,
-         _) = _astuple(attempts[-1])  # fmt: skip
-        tokens: Row = _astuple(usage)
-        if is_lone(settled):
-            lone = (
-                round(began_ms * 1000.0) if began_ms > 0.0 else 0,
-                round((answered_ms - began_ms) * 1000.0) if answered_ms > began_ms else 0,
-                round((until_ms - began_ms) * 1000.0) if until_ms > began_ms else 0,
-            )
-    else:
-        deployment, served = head.planned, ""
-        provider, model, price = _astuple(places.get(deployment, NO_PLACE))
-    if len(attempts) != 1:
-        tokens, (nano, state) = _tokens(attempts), total_of(attempts)
-    if hit is not None:
-        deployment, provider, model, served, price = hit.deployment, hit.provider, hit.model, hit.served_model, ""
-        connected_ms = began_ms
-        hit_columns = (hit.request_id, hit.age_ms, None if hit.saved_nano < 0 else hit.saved_nano)
-    version, session, tags = "", "", ""
-    if admitted is not None:
-        version, session, tags = admitted.snapshot.version, admitted.session, _tags(admitted)
-    _, strategy, planned, hold_nano, reason, probability, path, arm, arm_probability = _astuple(head)
-    return (
-        *(_asked(admitted, route) if admitted is not None else _lost(settled)),
-        strategy, planned, deployment, provider, model, served, outcome, status, len(attempts), *tokens,
-        None if state == "unpriced" or nano < 0 else nano, state, None if hold_nano < 0 else hold_nano,
-        price, version, reason, probability,
-        round(queue_ms * 1000.0) if queue_ms > 0.0 else 0,
-        round((decided_ms - queue_ms) * 1000.0) if decided_ms > queue_ms else 0,
-        round((connected_ms - began_ms) * 1000.0) if connected_ms > began_ms else 0,
-        round(first_ms * 1000.0) if first_ms > 0.0 else 0,
-        round(ended_ms * 1000.0) if ended_ms > 0.0 else 0,
-        round((ended_ms - upstream_ms) * 1000.0) if ended_ms > upstream_ms else 0,
-        0, path, arm, arm_probability, degraded, session, tags, cache, *hit_columns, *lone,
-    )  # fmt: skip
-
-
 def recovered_row(admitted: Admitted | Filed, made: Head | None, places: Places) -> Row:
     """Return the request row of a request whose worker died: charged with its hold, as an estimate (fault 79)."""
-    head = made or _NO_HEAD
+    head = made or NO_HEAD
     planned, hold_nano = head.planned, None if head.hold_nano < 0 else head.hold_nano
     place = places.get(planned, NO_PLACE)
     return (
@@ -280,7 +254,7 @@ def recovered_row(admitted: Admitted | Filed, made: Head | None, places: Places)
         *(hold_nano, "unpriced" if hold_nano is None else "estimated", hold_nano, place.price_version),
         *(admitted.snapshot.version, head.reason, head.probability),
         *_NO_TIMES,
-        *(1, head.path, head.arm, head.arm_probability, "", admitted.session, _tags(admitted), ""),
+        *(1, head.path, head.arm, head.arm_probability, "", admitted.session, tags_of(admitted.tags), ""),
         *_NO_HIT,
         *_NOT_LONE,
     )
@@ -345,14 +319,12 @@ def attempt_row(id: str, n: int, a: AttemptRow) -> Row:
 
 
 NO_PLACE = Place("", "", "")
-_NO_HEAD = Head("", "", "", -1, "", None)
-_LOST_HEAD = Head("", "", "", -1, ADMISSION_LOST, None)
+NO_HEAD = Head("", "", "", -1, "", None)
 _NO_TOKENS: Row = (0, 0, 0, 0, 0, 0, 0, 0, "unknown")
 _NO_HIT: tuple[str, int | None, int | None] = ("", None, None)
 _NO_TIMES: Row = (0, 0, 0, 0, 0, 0)
 _NOT_LONE: Row = (None, None, None)
-_SOURCES: tuple[Literal["measured", "estimated", "unknown"], ...] = ("measured", "estimated", "unknown")  # best first
-_encode, _astuple = msgspec.msgpack.Encoder().encode, msgspec.structs.astuple
+_encode = msgspec.msgpack.Encoder().encode
 
 
 def _asked(a: Admitted | Filed, route: str) -> Row:
@@ -362,24 +334,9 @@ def _asked(a: Admitted | Filed, route: str) -> Row:
     return (r.id, a.client_id, at_ms, day_of(at_ms // DAY_MS), *a.caller, r.kind, stream, a.asked_model, route)
 
 
-def _tags(admitted: Admitted | Filed) -> str:
+def tags_of(tags: Sequence[str]) -> str:
     """Return tags with a comma on both sides, so that one is found by `,tag,`."""
-    return f",{','.join(admitted.tags)}," if admitted.tags else ""
-
-
-def _lost(s: Settled) -> Row:
-    """Return the columns `id` to `route` when only the settlement is left."""
-    at_ms = s.at_ms - int(s.ended_ms)
-    return (s.id, "", at_ms, day_of(at_ms // DAY_MS), "", "", "", "", "", 0, "", s.route)
-
-
-def _tokens(attempts: tuple[AttemptRow, ...]) -> Row:
-    """Return the token columns: sums over the attempts, and the weakest source among those that used any."""
-    parts = [msgspec.structs.astuple(a.usage) for a in attempts if a.usage.source != "unknown" or a.charge_nano]
-    if not parts:
-        return _NO_TOKENS
-    *counts, sources = zip(*parts, strict=True)
-    return (*map(sum, counts), max(sources, key=_SOURCES.index))
+    return f",{','.join(tags)}," if tags else ""
 
 
 DAY_MS = 86_400_000

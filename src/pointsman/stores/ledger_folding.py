@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import add, itemgetter
-from typing import Any
 
 from pointsman.stores.browsing import DAY_MS, FIELDS, HOUR_MS, NO_ERROR
-from pointsman.stores.ledger import REQUEST_COLUMNS, LedgerError, Row
+from pointsman.stores.ledger import REQUEST_COLUMNS, Column, Row
 
-Column = tuple[Any, ...]
 _HIGHEST = (1 << 63) - 1
 _AT = REQUEST_COLUMNS.index("at_ms")
 _KEYS = tuple(map(REQUEST_COLUMNS.index, FIELDS))
@@ -27,30 +25,22 @@ _SUMMED = tuple(
 _is_well: Callable[[object], bool] = frozenset(NO_ERROR).__contains__
 
 
-def columns_of(rows: Sequence[Row], names: Sequence[str]) -> list[Column]:
-    """Return rows of a table as its columns. Raise LedgerError for a row that has not as many."""
-    try:
-        columns = list(zip(*rows, strict=True))
-    except ValueError:
-        columns = []
-    if len(columns) != len(names):
-        raise LedgerError(f"a row has not as many columns as {names[0]} and those behind it")
-    return columns
-
-
 def alike(column: Column) -> bool:
     """Tell whether all values of a column are equal; with little work where they are not."""
     value = column[0]
     return column[-1] == value == column[len(column) // 2] and column.count(value) == len(column)
 
 
-def folded(columns: Sequence[Column]) -> dict[str, list[Row]]:
-    """Return what requests, given as columns, add to the tables `hours` and `days`: rows of their keys and MEASURES."""
+def folded(columns: Sequence[Column], same: Sequence[bool]) -> dict[str, list[Row]]:
+    """Return what requests, given as columns, add to the tables `hours` and `days`: rows of their keys and MEASURES. `same`: in
+    which columns all values are alike."""
     begins = tuple([at_ms // HOUR_MS * HOUR_MS for at_ms in columns[_AT]])
-    keyed = [begins, *[columns[place] for place in _KEYS]]
-    summed = [columns[place] for place in _SUMMED]
-    same = [alike(column) for column in summed]
-    several = [column for column in keyed if not alike(column)]  # one value tells no rows apart
+    keyed, summed = [begins, *[columns[place] for place in _KEYS]], [columns[place] for place in _SUMMED]
+    # One value tells no rows apart.
+    several = [columns[place] for place in _KEYS if not same[place]]
+    if not alike(begins):
+        several.append(begins)
+    all_same = [same[place] for place in _SUMMED]
     groups: dict[Row, list[int]] = {}
     for place, key in enumerate(zip(*several, strict=True)):
         groups.setdefault(key, []).append(place)
@@ -59,7 +49,7 @@ def folded(columns: Sequence[Column]) -> dict[str, list[Row]]:
         at = places[0]
         pick = itemgetter(*places) if len(places) > 1 else itemgetter(slice(at, at + 1))
         picked = [
-            column[: len(places)] if of_all else pick(column) for column, of_all in zip(summed, same, strict=True)
+            column[: len(places)] if of_all else pick(column) for column, of_all in zip(summed, all_same, strict=True)
         ]
         hours[tuple([column[at] for column in keyed])] = _sums(picked)
     days: dict[Row, list[int]] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pointsman.core.invoice import Kept
 from pointsman.stores import invoices_sql, ledger_browsing, ledger_signals, ledger_spans
@@ -20,12 +20,13 @@ from pointsman.stores.ledger import (
     FEEDBACK_COLUMNS,
     REQUEST_COLUMNS,
     Batch,
+    Column,
     LedgerAway,
     LedgerBusy,
     LedgerError,
     LedgerMissing,
     Mark,
-    Row,
+    columns_of,
 )
 from pointsman.stores.ledger_decisions import rows_of
 from pointsman.stores.ledger_reading import SqlReader
@@ -64,11 +65,13 @@ class PostgresWriter:
         """Store a batch in one transaction; return how many requests were new. Raise LedgerError: nothing is kept, unless it
         is LedgerAway, after which that is not known."""
         decisions = batch.decisions + rows_of(batch)
-        parts = (batch.requests, batch.attempts, decisions, batch.feedback)
+        rows = {"sends": batch.attempts, "decisions": decisions, "feedback": batch.feedback}
+        parts = {"requests": batch.request_columns()}
+        parts |= {table: columns_of(some, TABLES[table]) for table, some in rows.items() if some}
         marks = [(self._folder + segment, mark.offset, mark.skipped) for segment, mark in batch.marks.items()]
         with _told(), self._ready() as link, link.transaction(LOCK):
-            newest = link.execute(ledger_browsing.NEWEST)[0][0] if batch.requests else 0
-            new = [self._insert(table, rows) if rows else 0 for table, rows in zip(TABLES, parts, strict=True)]
+            newest = link.execute(ledger_browsing.NEWEST)[0][0] if parts["requests"] else 0
+            new = [self._insert(table, columns) if columns else 0 for table, columns in parts.items()]
             for statement in (*ledger_browsing.FOLDS, *ledger_spans.SPREADS) if new[0] else ():
                 link.execute(statement, (newest,))
             if batch.askings:
@@ -128,11 +131,9 @@ class PostgresWriter:
             self._inserts = {}  # another version may have changed the tables until it is back
             raise
 
-    def _insert(self, table: str, rows: list[Row]) -> int:
+    def _insert(self, table: str, columns: list[Column]) -> int:
         """Insert rows with one statement: an array for each column. Return how many were new."""
-        if any(len(row) != len(TABLES[table]) for row in rows):
-            raise LinkError(f"{self._link.name}: a row of {table} has not as many columns as the table")
-        columns = [_clean(values) for values in zip(*rows, strict=True)]
+        columns = [_clean(values) for values in columns]
         statement = self._inserts[table]
 
         async def insert(connection: asyncpg.Connection) -> str:
@@ -182,7 +183,7 @@ def _insert(table: str, columns: tuple[str, ...], types: dict[tuple[str, str], s
     return f"INSERT INTO {table} ({', '.join(columns)}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"  # noqa: S608
 
 
-def _clean(values: tuple[Any, ...]) -> tuple[Any, ...]:
+def _clean(values: Column) -> Column:
     """Return a column without the one character that PostgreSQL's text cannot hold: clients may send it."""
     if isinstance(values[0], str) and "\0" in "".join(values):
         return tuple(value.replace("\0", "\ufffd") for value in values)

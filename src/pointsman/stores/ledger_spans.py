@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pointsman.stores.ledger import REQUEST_COLUMNS
-from pointsman.stores.ledger_folding import Column
+from pointsman.stores.ledger import REQUEST_COLUMNS, Column
 
 SPAN = 256  # requests, by `seq`
 FIELDS = ("key", "deployment", "route")  # the one that says the most comes first

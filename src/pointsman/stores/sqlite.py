@@ -18,12 +18,14 @@ from pointsman.stores.ledger import (
     ATTEMPT_COLUMNS,
     REQUEST_COLUMNS,
     Batch,
+    Column,
     LedgerBusy,
     LedgerError,
     LedgerMissing,
     Mark,
+    columns_of,
 )
-from pointsman.stores.ledger_folding import Column, alike, columns_of, folded
+from pointsman.stores.ledger_folding import alike, folded
 from pointsman.stores.ledger_reading import SqlReader
 from pointsman.stores.ledger_spans import spans_of
 from pointsman.stores.report import PERCENTS
@@ -63,9 +65,11 @@ class SqliteWriter:
     def write(self, batch: Batch) -> int:
         """Store a batch in one transaction; return how many requests were new. Raise LedgerError, with nothing kept."""
         with _told(self._path), _transaction(self._db) as db:
-            new = _requests(db, batch) if batch.requests else 0
+            columns = batch.request_columns()
+            new = _requests(db, batch, columns) if columns else 0
             if batch.attempts:
-                _insert(db, "sends", ATTEMPT_COLUMNS, columns_of(batch.attempts, ATTEMPT_COLUMNS))
+                sends = columns_of(batch.attempts, ATTEMPT_COLUMNS)
+                _insert(db, "sends", ATTEMPT_COLUMNS, sends, list(map(alike, sends)))
             if batch.decisions:
                 db.executemany(sql.INSERT_DECISION, batch.decisions)
             if batch.feedback:
@@ -174,15 +178,15 @@ class _Percentiles:
         return ",".join(str(values[(len(values) * percent + 99) // 100 - 1]) for percent in PERCENTS)
 
 
-def _requests(db: sqlite3.Connection, batch: Batch) -> int:
+def _requests(db: sqlite3.Connection, batch: Batch, columns: list[Column]) -> int:
     """Insert requests with what was recorded of them, and add those that are new to the sums of hours and days. Return how many
     were new."""
     newest = _number(db, ledger_browsing.NEWEST)
-    columns = columns_of(batch.requests, REQUEST_COLUMNS)
-    new = _insert(db, "requests", REQUEST_COLUMNS, columns)
-    if new == len(batch.requests):  # numbered one after the other, as nobody else writes
+    same = list(map(alike, columns))
+    new = _insert(db, "requests", REQUEST_COLUMNS, columns, same)
+    if new == len(columns[0]):  # numbered one after the other, as nobody else writes
         db.executemany(ledger_decisions.ADD, ledger_decisions.blocks_of(batch.recorded, columns[_AT], newest + 1))
-        for name, sums in folded(columns).items():
+        for name, sums in folded(columns, same).items():
             db.executemany(ledger_browsing.ADDS[name], sums)
         spans = spans_of(columns, newest + 1)
         db.executemany(ledger_spans.ADD, spans)
@@ -195,21 +199,22 @@ def _requests(db: sqlite3.Connection, batch: Batch) -> int:
     return new
 
 
-def _insert(db: sqlite3.Connection, table: str, names: tuple[str, ...], columns: list[Column]) -> int:
-    """Insert rows, given as columns, that are not there yet; return how many were new.
+def _insert(db: sqlite3.Connection, table: str, names: tuple[str, ...], columns: list[Column], same: list[bool]) -> int:
+    """Insert rows, given as columns, that are not there yet; return how many were new. `same`: where all values are alike.
 
     To hand a value over costs the driver more than to store it. What is the same in every row of a batch stands in the
     statement instead; texts only if they are words that mean nothing to SQL. A statement has several rows where there are many,
     because to open the table and its indexes, and to find their ends, costs a quarter of what a row does.
     """
     rows = len(columns[0])
-    same = [_literal(column) if rows >= WORTH_ROWS else "" for column in columns]
-    same[0] = ""  # the id
-    bound = [column for column, text in zip(columns, same, strict=True) if not text]
+    worth = rows >= WORTH_ROWS
+    texts = [_literal(column[0]) if worth and one else "" for column, one in zip(columns, same, strict=True)]
+    texts[0] = ""  # the id
+    bound = [column for column, text in zip(columns, texts, strict=True) if not text]
     flat: list[object] = [None] * (rows * len(bound))
     for place, column in enumerate(bound):
         flat[place :: len(bound)] = column
-    one = f"({', '.join([text or '?' for text in same])})"
+    one = f"({', '.join([text or '?' for text in texts])})"
     new, start, whole = 0, 0, rows - rows % AT_ONCE if rows >= MANY_ROWS else 0
     for count, until in ((AT_ONCE, whole), (1, rows)):
         if until > start:
@@ -221,11 +226,8 @@ def _insert(db: sqlite3.Connection, table: str, names: tuple[str, ...], columns:
     return new
 
 
-def _literal(column: Column) -> str:
-    """Return the one value of a column as SQL; "" where there are several, or it is better handed over."""
-    value = column[0]
-    if not alike(column):
-        return ""
+def _literal(value: object) -> str:
+    """Return a value as SQL; "" where it is better handed over."""
     if type(value) is str:
         return f"'{value}'" if _PLAIN.fullmatch(value) else ""
     # A larger number would become another one without a word; the driver refuses it.

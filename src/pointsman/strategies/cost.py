@@ -6,17 +6,19 @@ import math
 
 from pointsman.core.options import Options, costs_nano
 from pointsman.core.request import Features
-from pointsman.core.strategy import Ranking, Snapshot
+from pointsman.core.strategy import Lead, Ranking, Snapshot
 from pointsman.strategies.registry import strategy
 
 
-def lead_cheapest(
-    options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot
-) -> tuple[int, float]:
-    """Return the candidate that `cheapest` takes; it is certain."""
-    costs = costs_nano(options, eligible, features, snapshot)
-    scores = {p: math.inf if cost < 0 else float(cost) for p, cost in zip(eligible, costs, strict=True)}
-    return min(eligible, key=scores.__getitem__), 1.0
+def lead_cheapest(options: Options, eligible: tuple[int, ...]) -> Lead:
+    """Return what says which candidate `cheapest` takes; it is certain."""
+
+    def lead(features: Features, snapshot: Snapshot) -> tuple[int, float]:
+        costs = costs_nano(options, eligible, features, snapshot)
+        scores = {p: math.inf if cost < 0 else float(cost) for p, cost in zip(eligible, costs, strict=True)}
+        return min(eligible, key=scores.__getitem__), 1.0
+
+    return lead
 
 
 @strategy("cheapest", by_cost=True, lead=lead_cheapest)

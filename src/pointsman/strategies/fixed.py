@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pointsman.core.options import Options
 from pointsman.core.request import Features
-from pointsman.core.strategy import Ranking, Snapshot
+from pointsman.core.strategy import Lead, Ranking, Snapshot
 from pointsman.strategies.registry import strategy
 
 
@@ -13,11 +13,10 @@ def draw_priority(options: Options, eligible: tuple[int, ...], features: Feature
     return eligible[0]
 
 
-def lead_priority(
-    options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot
-) -> tuple[int, float]:
-    """Return the first candidate that can answer; it is certain."""
-    return eligible[0], 1.0
+def lead_priority(options: Options, eligible: tuple[int, ...]) -> Lead:
+    """Return what says that it is the first candidate that can answer, for certain."""
+    first = eligible[0], 1.0
+    return lambda features, snapshot: first
 
 
 @strategy("priority", draw_priority, lead=lead_priority)
@@ -26,19 +25,21 @@ def priority(options: Options, eligible: tuple[int, ...], features: Features, sn
     return Ranking(eligible, (1.0,) + (0.0,) * (len(eligible) - 1), tuple(map(float, eligible)))
 
 
-def lead_weighted(
-    options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot
-) -> tuple[int, float]:
-    """Return the candidate that `weighted` draws, and its share of the weights."""
-    known = options.options
+def lead_weighted(options: Options, eligible: tuple[int, ...]) -> Lead:
+    """Return what says which candidate `weighted` draws, and its share of the weights."""
+    weights = [(p, options.options[p].weight) for p in eligible]
     # Added as `weighted` does: from Python 3.12 on a sum is rounded better.
-    total = sum([known[p].weight for p in eligible])
-    point = snapshot.seed * total
-    for p in eligible:
-        point -= known[p].weight
-        if point < 0.0:
-            break
-    return p, known[p].weight / total
+    total = sum([weight for _, weight in weights])
+
+    def lead(features: Features, snapshot: Snapshot) -> tuple[int, float]:
+        point = snapshot.seed * total
+        for drawn, weight in weights:  # noqa: B007
+            point -= weight  # one after the other, as `weighted` does: sums made before would be rounded otherwise
+            if point < 0.0:
+                break
+        return drawn, weight / total
+
+    return lead
 
 
 @strategy("weighted", lead=lead_weighted)

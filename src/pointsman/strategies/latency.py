@@ -5,7 +5,7 @@ from __future__ import annotations
 from pointsman.core.health import FRESH_MS, predicted_ms, predicted_ttft_ms
 from pointsman.core.options import Options
 from pointsman.core.request import Features
-from pointsman.core.strategy import Ranking, Snapshot
+from pointsman.core.strategy import Lead, Ranking, Snapshot
 from pointsman.strategies.registry import strategy
 
 
@@ -27,22 +27,34 @@ def draw_fastest(options: Options, eligible: tuple[int, ...], features: Features
     return p if of_p < of_q or (of_p == of_q and p < q) else q
 
 
-def lead_fastest(
-    options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot
-) -> tuple[int, float]:
-    """Return the candidate that `fastest` draws, and the probability of that."""
-    drawn, count = draw_fastest(options, eligible, features, snapshot), len(eligible)
+def lead_fastest(options: Options, eligible: tuple[int, ...]) -> Lead:
+    """Return what says which candidate `fastest` draws, and the probability of that."""
+    count = len(eligible)
     if count == 1:
-        return drawn, 1.0
-    output_ms, now_ms, states = features.predicted_output_tokens * 1000.0, snapshot.now_ms, snapshot.states
-    fresh_ms = now_ms - FRESH_MS
-    scores = [
-        (s.ttft_ms if s.measured_ms > fresh_ms else predicted_ttft_ms(s, now_ms)) + output_ms / s.tps
-        for s in [states[p] for p in eligible]
-    ]
-    own = scores[eligible.index(drawn)]
-    beaten_by = sum([score < own or (score == own and p < drawn) for p, score in zip(eligible, scores, strict=True)])
-    return drawn, 2.0 * (count - 1 - beaten_by) / (count * (count - 1))
+        only = eligible[0], 1.0
+        return lambda features, snapshot: only
+    pairs = count * (count - 1)
+
+    def lead(features: Features, snapshot: Snapshot) -> tuple[int, float]:
+        output_ms, now_ms, states = features.predicted_output_tokens * 1000.0, snapshot.now_ms, snapshot.states
+        fresh_ms = now_ms - FRESH_MS
+        scores = [
+            (s.ttft_ms if s.measured_ms > fresh_ms else predicted_ttft_ms(s, now_ms)) + output_ms / s.tps
+            for s in [states[p] for p in eligible]
+        ]
+        # Places within `eligible`, which stand as its positions do: drawn as in `draw_fastest`.
+        scaled = snapshot.seed * count
+        a = int(scaled)
+        b = int((scaled - a) * (count - 1))
+        b = b if b < a else b + 1
+        drawn = a if scores[a] < scores[b] or (scores[a] == scores[b] and a < b) else b
+        own = scores[drawn]
+        beaten_by = sum([score < own for score in scores])
+        if scores.count(own) > 1:
+            beaten_by += scores[:drawn].count(own)
+        return eligible[drawn], 2.0 * (count - 1 - beaten_by) / pairs
+
+    return lead
 
 
 @strategy("fastest", draw_fastest, lead=lead_fastest, by_state=True)

@@ -5,15 +5,19 @@ from __future__ import annotations
 from pointsman.core.health import FRESH_MS, predicted_ttft_ms
 from pointsman.core.options import Options, costs_nano
 from pointsman.core.request import Features
-from pointsman.core.strategy import Ranking, Snapshot
+from pointsman.core.strategy import Lead, Ranking, Snapshot
 from pointsman.strategies.registry import strategy
 
 
-def lead_best(options: Options, eligible: tuple[int, ...], features: Features, snapshot: Snapshot) -> tuple[int, float]:
-    """Return the candidate that `best` takes; it is certain."""
-    quality = options.quality[features.category]
-    costs = dict(zip(eligible, costs_nano(options, eligible, features, snapshot), strict=True))
-    return min(eligible, key=lambda p: (-quality[p], costs[p] < 0, costs[p])), 1.0
+def lead_best(options: Options, eligible: tuple[int, ...]) -> Lead:
+    """Return what says which candidate `best` takes; it is certain."""
+
+    def lead(features: Features, snapshot: Snapshot) -> tuple[int, float]:
+        quality = options.quality[features.category]
+        costs = dict(zip(eligible, costs_nano(options, eligible, features, snapshot), strict=True))
+        return min(eligible, key=lambda p: (-quality[p], costs[p] < 0, costs[p])), 1.0
+
+    return lead
 
 
 @strategy("best", by_cost=True, lead=lead_best)
