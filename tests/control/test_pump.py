@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import shutil
 from pathlib import Path
@@ -20,6 +22,7 @@ from pointsman.core.entry import Record, encode_records
 from pointsman.core.health import State
 from pointsman.stores.journal import HEADER, Journal, scan, segments
 from pointsman.stores.ledger import Batch, LedgerError, Writer
+from pointsman.stores.sqlite import FILE
 
 SQLITE_ONLY = pytest.mark.parametrize("books", ["sqlite"], indirect=True)  # what is tested is in the journal
 
@@ -94,6 +97,25 @@ def test_a_living_worker_keeps_its_last_segment_and_its_open_requests(tmp_path: 
     assert files(tmp_path) == []
 
 
+def test_what_ended_in_a_segment_that_is_gone_is_not_open_again_after_a_restart(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    write(journal, admitted(0), admitted(1))
+    for n in range(2, 30):
+        write(journal, admitted(n), settled(n))
+    write(journal, settled(1))
+    for n in range(30, 60):
+        write(journal, admitted(n), settled(n))
+    assert pumped(tmp_path).counts.open_requests == 1
+    assert len(files(tmp_path)) == 3  # that of the end of number 1 is gone
+    assert pumped(tmp_path).counts.open_requests == 1
+    write(journal, settled(0))
+    pump = pumped(tmp_path)
+    assert pump.counts.open_requests == 0 and len(files(tmp_path)) == 2
+    journal.close()
+    pump = pumped(tmp_path)
+    assert pump.counts.rows == 0 and len(rows(tmp_path)) == 60 and files(tmp_path) == []
+
+
 def test_f78_f79_what_a_dead_worker_left_open_is_recovered_once(tmp_path: Path) -> None:
     journal = opened(tmp_path)
     write(journal, admitted(0), admitted(1), settled(0), admitted(2))
@@ -116,6 +138,27 @@ def test_more_is_recovered_than_fits_one_transaction(tmp_path: Path, monkeypatch
     assert pumped(tmp_path).counts.recovered == 50
 
 
+@SQLITE_ONLY  # a transaction of PostgreSQL is on disk when it is committed
+def test_a_segment_goes_only_when_its_rows_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = opened(tmp_path)
+    write(journal, admitted(0), settled(0))
+    journal.close()
+    synced = []
+
+    def fsync(fd: int) -> None:
+        synced.append((Path(os.readlink(f"/proc/self/fd/{fd}")).name, rows(tmp_path), len(files(tmp_path))))
+        if len(synced) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    pump = pumped(tmp_path)
+    assert pump.counts.errors == 1 and len(files(tmp_path)) == 2  # the lock is the other
+    while pump.step():
+        pass
+    assert pump.counts.up and files(tmp_path) == [] and rows(tmp_path) == {admitted(0).id: "ok"}
+    assert synced == [(f"{FILE}-wal", {admitted(0).id: "ok"}, 2)] * 2
+
+
 class Dying:
     """A ledger that fails at the n-th call, before or after it has done its work."""
 
@@ -130,8 +173,14 @@ class Dying:
     def marks(self):  # type: ignore[no-untyped-def]
         return self._call(self.inner.marks)
 
+    def sync(self) -> None:
+        self._call(self.inner.sync)
+
     def forget(self, names: list[str]) -> None:
         self._call(lambda: self.inner.forget(names))
+
+    def changing(self):  # type: ignore[no-untyped-def]
+        return self._call(self.inner.changing)
 
     def _call(self, work):  # type: ignore[no-untyped-def]
         self.left -= 1

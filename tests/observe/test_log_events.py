@@ -30,8 +30,10 @@ from pointsman.control.price_watch import FIRST_S, PriceWatch
 from pointsman.control.pump import Counts, Pump
 from pointsman.control.replay import OWED, Policies
 from pointsman.control.retention import Keeping
+from pointsman.control.second import Second
 from pointsman.control.stored import StoredBodies
 from pointsman.core.entry import Feedback, encode_records
+from pointsman.core.log import LogSettings
 from pointsman.core.policy import Policy
 from pointsman.gateway.books import Books
 from pointsman.gateway.complaints import COMPLAINTS
@@ -126,6 +128,33 @@ def journal_damaged(folder: Path) -> None:
     assert pump.counts.damaged_bytes > 0  # ledger_damaged_bytes
 
 
+def _second(folder: Path) -> Second:
+    """Return a second process that runs, of a pump with nothing to book."""
+    (folder / "journal").mkdir()
+    writer = stores_of(folder, policy().listener).writer()
+    made = Second(Pump(folder / "journal", writer, Policies(writer)), str(folder), LogSettings, lambda: True)
+    made._start(frozenset({"i1"}))
+    return made
+
+
+def second_pump_started(folder: Path) -> None:
+    made = _second(folder)
+    assert made.pid and made._pump.counts.processes == 2  # ledger_processes
+    made.stop()
+
+
+def second_pump_ended(folder: Path) -> None:
+    made = _second(folder)
+    until(lambda: made.look() or not made.pid, 60)
+    assert made._pump.counts.processes == 1
+
+
+def second_pump_lost(folder: Path) -> None:
+    made = _second(folder)
+    os.kill(made.pid, signal.SIGKILL)
+    until(lambda: made.look() or not made.pid, 60)
+
+
 def _broken_store(folder: Path) -> None:
     for name in ("callers.sqlite", "callers.sqlite-wal"):
         (folder / name).write_bytes(b"no database at all" * 100)
@@ -180,6 +209,9 @@ PIECES: dict[str, Callable[[Path], None]] = {
         records_lost,
         ledger_behind,
         journal_damaged,
+        second_pump_started,
+        second_pump_ended,
+        second_pump_lost,
         key_store_failed,
         audit_failed,
         issuer_failed,

@@ -38,8 +38,9 @@ from pointsman.control.pump import Pump
 from pointsman.control.rates import Rates
 from pointsman.control.replay import OWED, Policies
 from pointsman.control.retention import Keeping
+from pointsman.control.second import Second
 from pointsman.control.stored import StoredBodies
-from pointsman.core.policy import Policy
+from pointsman.core.policy import OWN_FILE, Policy
 from pointsman.core.secret import secrets_of
 from pointsman.observe.log import LOG
 from pointsman.stores.choose import Stores, stores_of
@@ -74,11 +75,14 @@ class PumpThread(threading.Thread):
         self.stopping = threading.Event()
         self.failed = True
         self.pump = pump
+        self.second: Second | None = None
         self._data = data
 
     def run(self) -> None:
-        with _only_one(self._data / "pump.lock", self.stopping) as mine:
-            if mine:
+        with _only_one(self._data / "pump.lock", self.stopping) as lock:
+            if lock >= 0:
+                if self.second is not None:
+                    self.second.locks = (lock,)
                 self._pump_on()
         self.failed = False
 
@@ -86,6 +90,8 @@ class PumpThread(threading.Thread):
         wait_s, until_s = POLL_S, float("inf")
         while True:
             stopping = self.stopping.is_set()
+            if self.second is not None:
+                self.second.stop() if stopping else self.second.look()
             if stopping:
                 until_s = min(until_s, time.monotonic() + FLUSH_S)
             busy = self.pump.step()
@@ -110,8 +116,9 @@ class IssuersThread(threading.Thread):
 
 
 @contextlib.contextmanager
-def _only_one(path: Path, stopping: threading.Event) -> Iterator[bool]:
-    """Hold the lock of a data folder's pump; wait for another that has it, and say so. False: told to stop before."""
+def _only_one(path: Path, stopping: threading.Event) -> Iterator[int]:
+    """Hold the lock of a data folder's pump, and give its descriptor; wait for another that has it, and say so. -1: told to
+    stop before."""
     fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     mine = said = False
     try:
@@ -126,7 +133,7 @@ def _only_one(path: Path, stopping: threading.Event) -> Iterator[bool]:
                 said = True
                 if stopping.wait(LOCK_RETRY_S):
                     break
-        yield mine
+        yield fd if mine else -1
     finally:
         os.close(fd)
 
@@ -243,6 +250,11 @@ async def serve(admin: Admin, app: ASGIApp, listener: socket.socket, pump: PumpT
     observer = Observer(lambda: admin.policy)
     admin.exports, pump.pump.booked = observer.exports, observer.booked
     observer.start()
+    if stores.ledger == OWN_FILE and (os.cpu_count() or 1) > 1:
+        # What a second process books is seen by no observer.
+        pump.second = Second(
+            pump.pump, str(stores.data), lambda: admin.policy.listener.log, lambda: not observer.is_wanted()
+        )
     pump.start()
     tell("ready")
     while not ending.is_set() and pump.is_alive():

@@ -31,6 +31,11 @@ CONTROL_METRICS: dict[str, tuple[str, str, str]] = {  # name -> kind, meaning, f
     "pointsman_ledger_up": ("gauge", "0: the last look at the ledger failed; the journal keeps what happens.", "up"),
     "pointsman_ledger_lag_bytes": ("gauge", "Journal not yet read by the control process.", "lag_bytes"),
     "pointsman_ledger_open_requests": ("gauge", "Admitted requests that have not ended.", "open_requests"),
+    "pointsman_ledger_processes": (
+        "gauge",
+        "Processes that book the journals: 1, or 2 when several are far behind.",
+        "processes",
+    ),
     "pointsman_signals_total": ("counter", "Implicit signals written: asked again, asked anew, left.", "signals"),
     "pointsman_bodies_dropped_total": ("counter", "Files of stored bodies gone before their time.", "bodies_dropped"),
     "pointsman_ledger_deleted_rows_total": ("counter", "Rows that retention has deleted.", "deleted_rows"),

@@ -53,10 +53,14 @@ class Observer(threading.Thread):
         self._exporter: Exporter | None = None
         self._failed = False  # the last export did
 
+    def is_wanted(self) -> bool:
+        """Tell whether the present policy asks for spans or lines of requests."""
+        listener = self._policy().listener
+        return listener.tracing is not None or listener.log.requests != "none"
+
     def booked(self, ended: Iterable[Ended]) -> None:
         """Take what the pump has written. Never waits."""
-        listener = self._policy().listener
-        if listener.tracing is None and listener.log.requests == "none":
+        if not self.is_wanted():
             return
         for one in ended:
             if len(self._waiting) < MOST_WAITING:

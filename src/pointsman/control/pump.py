@@ -22,6 +22,7 @@ from pointsman.core.entry import Admitted, Feedback, Filed, Settled, decode_file
 from pointsman.observe.log import LOG
 from pointsman.stores.journal import AWAY, LOCK_SUFFIX, NEW_SUFFIX, is_alive, segments
 from pointsman.stores.ledger import Batch, LedgerError, Mark, Writer, feedback_row, recovered_row
+from pointsman.stores.ledger_browsing import booked
 from pointsman.stores.ledger_columns import batch_of, keep_decisions
 
 RECOVER_ROWS = 2_000  # written in one transaction
@@ -46,6 +47,7 @@ class Counts(msgspec.Struct):
     store_errors: int = 0  # of the key store, counted by the Keeper
     issuer_errors: int = 0  # of having the keys of issuers
     unsent_notices: int = 0  # messages that a channel did not take
+    processes: int = 1  # that book
 
 
 class Open(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +58,14 @@ class Open(msgspec.Struct, frozen=True, gc=False):
     start: int
 
 
+class Elsewhere(msgspec.Struct):
+    """Hold which incarnations another process books, and what it has last said of them."""
+
+    names: frozenset[str] = frozenset()
+    lag_bytes: int = 0
+    open_requests: int = 0
+
+
 class Tail:
     """Hold how far the journal of one worker incarnation is read."""
 
@@ -63,6 +73,7 @@ class Tail:
         self.incarnation = incarnation
         self.segments: dict[str, Segment] = {}
         self.open: dict[str, Open] = {}  # in the order of admission
+        self.resumed = False  # it began at marks: what ended in a segment that is gone may stand in `open` again
 
     def part(self, segment: str, first: int) -> None:
         """Let go of a piece of a segment, from this byte on: what is open after it keeps no more of it than it needs."""
@@ -80,9 +91,12 @@ class Tail:
 
 
 class Pump:
-    """Move the journal in `folder` into a ledger, one bounded `step` after the other. Not shared between threads."""
+    """Move the journal in `folder` into a ledger, one bounded `step` after the other. Not shared between threads.
 
-    def __init__(self, folder: Path, ledger: Writer, policies: Policies) -> None:
+    `only`: the incarnations to move; without it all but those that are lent to another process.
+    """
+
+    def __init__(self, folder: Path, ledger: Writer, policies: Policies, *, only: frozenset[str] | None = None) -> None:
         self.counts = Counts()
         self._folder = folder
         self._ledger = ledger
@@ -94,6 +108,9 @@ class Pump:
         self._away = folder.parent / AWAY
         self._said: str | None = None  # of the last failure, "" since there was none; None: nothing was tried
         self.behind = False  # after a step: more is there to be read at once
+        self.unread: dict[str, int] = {}  # after a step: bytes, by incarnation
+        self.elsewhere = Elsewhere()
+        self._only = only
         self.booked: Booked | None = None  # hears of what was booked; must not wait
 
     def step(self) -> bool:
@@ -102,7 +119,7 @@ class Pump:
         An error of the ledger or of the file system is counted and said; the next step starts again from the marks.
         """
         try:
-            busy = self._step()
+            busy = self.move()
         except (LedgerError, OSError) as error:
             self._failed(str(error))
             return False
@@ -110,6 +127,16 @@ class Pump:
             self.counts.up, self._said = 1, ""
             self._away.unlink(missing_ok=True)
         return busy
+
+    def lend(self, names: frozenset[str]) -> None:
+        """Leave these incarnations to another process, and no others; what was lent before is booked from its marks again."""
+        for name in names | self.elsewhere.names:
+            self._tails.pop(name, None)
+        self.elsewhere = Elsewhere(names)
+        self._synced = False
+
+    def _is_mine(self, incarnation: str) -> bool:
+        return incarnation in self._only if self._only is not None else incarnation not in self.elsewhere.names
 
     def _failed(self, why: str) -> None:
         self.counts.errors += 1
@@ -123,9 +150,11 @@ class Pump:
         self._tails.clear()
         self._synced = False
 
-    def _step(self) -> bool:
+    def move(self) -> bool:
+        """Book a piece of each incarnation's journal. Return whether there was something to do. Raise LedgerError, OSError:
+        the marks say what is booked."""
         # Dead first, files second: all that a dead worker wrote is in the listing that comes after.
-        alive = {name: is_alive(self._folder, name) for name in self._incarnations()}
+        alive = {name: is_alive(self._folder, name) for name in self._incarnations() if self._is_mine(name)}
         listing = segments(self._folder)
         self._policies.settle()
         if not self._synced:
@@ -137,16 +166,18 @@ class Pump:
             if not living and not tail.segments:
                 (self._folder / f"{name}{LOCK_SUFFIX}").unlink(missing_ok=True)
                 del self._tails[name]
-        self.counts.lag_bytes = sum(_unread(path, self._tails) for paths in listing.values() for path in paths)
-        self.counts.open_requests = sum(len(tail.open) for tail in self._tails.values())
+        self.unread = {name: sum(_unread(path, self._tails) for path in listing.get(name, [])) for name in alive}
+        self.counts.lag_bytes = sum(self.unread.values()) + self.elsewhere.lag_bytes
+        self.counts.open_requests = sum(len(tail.open) for tail in self._tails.values()) + self.elsewhere.open_requests
         return busy
 
     def _sync(self, present: set[str]) -> None:
         """Take over what the ledger says is booked, and clear away what crashes left."""
         self._marks = self._ledger.marks()
         self._written = dict(self._marks)
-        self._ledger.forget([name for name in self._marks if name not in present])
-        for path in self._folder.glob("*" + NEW_SUFFIX):
+        # What another process marks may be newer than the listing.
+        self._ledger.forget([name for name in self._marks if name not in present and self._is_mine(_incarnation(name))])
+        for path in self._folder.glob("*" + NEW_SUFFIX) if self._only is None else ():
             if time.time() - path.stat().st_mtime > STALE_S:
                 path.unlink(missing_ok=True)
         self._synced = True
@@ -159,20 +190,32 @@ class Pump:
         """Read one piece of the oldest segment that is not through; recover and clean up when all are."""
         for path in paths:
             if path.name not in tail.segments:
+                tail.resumed |= path.name in self._marks
                 mark = self._marks.get(path.name, Mark(0))
                 tail.segments[path.name] = Segment(path, mark.offset, mark.skipped)
         ordered = list(tail.segments.values())
         position = next((i for i, segment in enumerate(ordered) if not segment.ended), -1)
-        busy = False
+        busy = behind = False
         if position >= 0:
             last = position == len(ordered) - 1
             busy = self._book(tail, ordered[position], complete=not living or not last)
-            self.behind |= ordered[position].more or (busy and not last)
+            behind = ordered[position].more or (busy and not last)
+            self.behind |= behind
+        if tail.resumed and not behind:
+            self._close_booked(tail)
         if not living and tail.open and all(segment.ended for segment in ordered):
             self._recover(tail)
             busy = True
         self._clean(tail)
         return busy
+
+    def _close_booked(self, tail: Tail) -> None:
+        """Close what the ledger says has ended."""
+        if tail.open:
+            with self._ledger.changing() as db:
+                for id in booked(db, tail.open):
+                    del tail.open[id]
+        tail.resumed = False
 
     def _book(self, tail: Tail, segment: Segment, *, complete: bool) -> bool:
         """Read the next piece of a segment and write its rows. Return whether it had any."""
@@ -250,6 +293,8 @@ class Pump:
         """Remove the segments nothing is needed of; those with damage are kept aside."""
         needed = {waiting.segment for waiting in tail.open.values()}
         done = [s for s in tail.segments.values() if s.ended and s.name not in needed]
+        if done:
+            self._ledger.sync()  # from here on nothing else tells of these requests
         for segment in done:
             if segment.skipped:
                 segment.keep_aside()
@@ -282,8 +327,12 @@ def _whole(ended: Iterable[tuple[Filed | None, Settled | None]]) -> Iterator[tup
             yield (None if filed is None else filed.whole()), settled
 
 
+def _incarnation(segment: str) -> str:
+    return segment.split(".", 1)[0]
+
+
 def _unread(path: Path, tails: Mapping[str, Tail]) -> int:
-    tail = tails.get(path.name.split(".", 1)[0])
+    tail = tails.get(_incarnation(path.name))
     segment = tail.segments.get(path.name) if tail is not None else None
     if segment is None:
         return 0

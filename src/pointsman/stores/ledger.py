@@ -198,6 +198,10 @@ class Writer(InvoiceWriter, Protocol):
         """Drop the marks of segments that are no more."""
         ...
 
+    def sync(self) -> None:
+        """Make what was written survive a loss of power. Raise LedgerError."""
+        ...
+
     def changing(self) -> AbstractContextManager[Db]:
         """Do what is done inside in one transaction, beside what is booked."""
         ...

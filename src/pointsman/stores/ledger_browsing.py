@@ -6,9 +6,12 @@ are new in it: they are the ones with a higher `seq` than any before.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pointsman.stores import ledger_spans
 from pointsman.stores.browsing import DAY_MS, FIELDS, HOUR_MS, NO_ERROR, TIMES, Search, Sums
 from pointsman.stores.ledger import SHOWN_COLUMNS
+from pointsman.stores.sql import Db
 
 WELL = "ok"  # the outcome that is no news
 _OK = ", ".join(f"'{outcome}'" for outcome in NO_ERROR)
@@ -55,6 +58,7 @@ def _fold(name: str, after: str) -> str:
 # One row of `stores/ledger_folding.py`, and all that is after the highest `seq` before.
 ADDS = {name: _added(name, f"VALUES ({', '.join('?' * (len(_KEYS) + len(MEASURES)))})") for name in _UNITS}
 FOLDS = tuple(_fold(name, "?") for name in _UNITS)
+_IS_BOOKED = "SELECT COUNT(*) FROM requests WHERE id = :id"
 NEWEST = "SELECT COALESCE(MAX(seq), 0) FROM requests"
 
 # What a list leads to at once; outcome: what went wrong is rare, and looked for.
@@ -144,3 +148,8 @@ def sums_values(query: Sums, within: str) -> dict[str, object]:
     unit = _UNITS[_table_of(query)]
     made: dict[str, object] = {f"w_{name}": value for name, value in query.where.items()}
     return made | {"since": query.since_ms // unit * unit, "within": within, "most": query.most}
+
+
+def booked(db: Db, ids: Iterable[str]) -> list[str]:
+    """Return those of these requests that have a row."""
+    return [id for id in ids if db.execute(_IS_BOOKED, {"id": id}).fetchone()[0]]

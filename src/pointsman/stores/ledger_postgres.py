@@ -92,6 +92,9 @@ class PostgresWriter:
             with _told(), self._ready() as link:
                 link.executemany(sql.DELETE_MARK, [(self._folder + segment,) for segment in segments])
 
+    def sync(self) -> None:
+        """Do nothing: a transaction that was committed survives it."""
+
     def keep_policy(self, version: str, blob: bytes) -> None:
         """Store what decides in a config version; once."""
         with _told(), self._ready() as link:

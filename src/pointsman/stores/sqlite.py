@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sqlite3
 import time
@@ -47,7 +48,7 @@ STEPS_PER_CHECK = 10_000  # virtual machine steps between looks at the clock: we
 class SqliteWriter:
     """Write the ledger of one data folder. Opened, and migrated if need be, by the constructor; used by one thread at a time.
 
-    A transaction survives the death of the process at once, and power loss as of the last WAL checkpoint (synchronous
+    A transaction survives the death of the process at once, and power loss as of the last checkpoint or `sync` (synchronous
     NORMAL); what power loss takes away, the journal still holds, because marks are written in the same transaction.
     """
 
@@ -89,6 +90,16 @@ class SqliteWriter:
         """Drop the marks of segments that are no more."""
         with _told(self._path), _transaction(self._db) as db:
             db.executemany(sql.DELETE_MARK, [(segment,) for segment in segments])
+
+    def sync(self) -> None:
+        """Make what was written survive a loss of power. Raise LedgerError."""
+        try:
+            with open(
+                f"{self._path}-wal", "rb"
+            ) as log:  # which a checkpoint syncs too, before its pages go into the file
+                os.fsync(log.fileno())
+        except OSError as error:
+            raise LedgerError(f"{self._path}-wal: {error.strerror}") from None
 
     def keep_policy(self, version: str, blob: bytes) -> None:
         """Store what decides in a config version; once."""
