@@ -115,7 +115,7 @@ async def test_what_was_used_is_booked_to_the_last_cent(store: Counters, place: 
 async def test_a_rate_lets_no_more_through_than_without_leases(store: Counters) -> None:
     requests = counter("requests", 3_600, "m")  # 60 a second
     began_s, granted, refused = time.monotonic(), 0, 0
-    while time.monotonic() - began_s < 1.0:
+    while time.monotonic() - began_s < (1.0 if refused else 20.0):  # to a first refusal, however slow the machine is
         verdicts = await asyncio.gather(*(take(store, (requests, 1)) for _ in range(50)))
         granted += sum(verdict.refusing < 0 and not verdict.local for verdict in verdicts)
         refused += sum(verdict.refusing >= 0 for verdict in verdicts)
