@@ -77,7 +77,7 @@ def test_f89_an_end_before_its_admission_and_in_any_order_gives_one_row_each(tmp
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
     server = Upstream()
-    server.slow_s = 1.5
+    server.slow_s = 4.0  # longer than a reload takes, however slow the machine is
     yield server
     server.shutdown()
     server.server_close()

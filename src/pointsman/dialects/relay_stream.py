@@ -31,7 +31,7 @@ _CONTENT_MEMBERS = frozenset(
 )  # fmt: skip
 
 
-MOST_HEADS = 16  # lengths of segments whose beginning one stream remembers
+HEADS: Final = 16  # lengths of segments whose beginning one stream remembers; a power of two
 LESSONS = (
     4  # events with content that are looked at until one of them is the template: the first often tells the role too
 )
@@ -208,7 +208,7 @@ class Tap:
     """Pass on each segment that is one whole chunk with one event of a stream's template. It does what `feed` does of such an
     event, for less: framing and template are compared together."""
 
-    __slots__ = ("_heads", "_lines", "_middle", "_most", "_prefix", "_quotes", "_send", "_stream", "_tail", "_watched")
+    __slots__ = ("_heads", "_lines", "_middle", "_most", "_prefix", "_send", "_sizes", "_stream", "_tail", "_watched")
 
     def __init__(
         self, stream: RelayStream, lines: list[bytes], send: Callable[[bytes], object], watched: Watched
@@ -218,33 +218,33 @@ class Tap:
         self._send = send
         self._watched = watched
         self._prefix, self._middle, self._tail = stream._prefix, stream._middle, stream._tail + b"\r\n"
-        self._heads: dict[int, bytes] = {}  # of a segment, by its length
+        self._heads, self._sizes = [b""] * HEADS, [-1] * HEADS  # of segments, and their length
         self._most = len(lines)
-        self._quotes = stream._middle.count(b'"')
 
     def passes(self, data: bytes) -> bool:
         """Pass a segment on and tell so; False, with nothing done, when it is something else."""
         size = len(data)
-        head = self._heads.get(size)
-        if head is None:
+        place = size & (HEADS - 1)
+        if self._sizes[place] != size:
             if size >= self._most:
                 return False
-            head = self._lines[size] + self._prefix
-            if len(self._heads) < MOST_HEADS:
-                self._heads[size] = head
-        tail, stream = self._tail, self._stream
-        text = data.removeprefix(head).removesuffix(tail)
-        length = len(text)
-        if length + len(head) + len(tail) != size or LF in text or CR in text or stream._carry or stream.done:
+            self._heads[place], self._sizes[place] = self._lines[size] + self._prefix, size
+        head, tail, stream = self._heads[place], self._tail, self._stream
+        begin = len(head)
+        end = size - len(tail)
+        # Slices: where this is compiled they are compared with nothing in between, elsewhere as fast as by a method.
+        if end < begin or data[:begin] != head or data[end:] != tail:
+            return False
+        text = data[begin:end]
+        if LF in text or CR in text or stream._carry or stream.done:
             return False
         if self._middle:
-            # Text, middle and padding: no quote but those of the middle, so neither of the two has one.
-            length = text.find(self._middle)
-            if length < 0 or text.count(b'"') != self._quotes:
+            text, found, padding = text.partition(self._middle)
+            if not found or QUOTE in padding:
                 return False
-        elif QUOTE in text:
+        if QUOTE in text:
             return False
-        stream.text_bytes += length
+        stream.text_bytes += len(text)
         self._watched.progress = True
         self._send(data)
         return True
