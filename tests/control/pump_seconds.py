@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -169,6 +170,30 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(second, "MODULE", "pump_seconds")
     source = str(Path(second.__file__).parents[2])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([source, *map(str, PATHS)]))
+
+
+@pytest.fixture(scope="module")
+def journals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the journals of workers that are dead."""
+    data = tmp_path_factory.mktemp("journals")
+    close(opened(data))
+    return data
+
+
+@pytest.fixture(scope="module")
+def expected(journals: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[object, ...]]]:
+    """What one process books from them."""
+    data = tmp_path_factory.mktemp("expected") / "data"
+    shutil.copytree(journals, data)
+    alone(data)
+    found = books(data)
+    assert found["marks"] == [] and len(found["feedback"]) > REQUESTS // 20  # signals too
+    return found
+
+
+@pytest.fixture
+def data(journals: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(journals, tmp_path / "data"))
 
 
 def _first(data: Path) -> None:

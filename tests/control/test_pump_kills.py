@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from pump_seconds import alone, books, close, files, opened, pump_of, second_of, together, until
+from pump_seconds import alone, books, files, pump_of, second_of, together, until
+from pump_seconds import data as data
+from pump_seconds import expected as expected
+from pump_seconds import journals as journals
 from pump_seconds import small as small
 
 from pointsman.control import second
@@ -20,26 +22,6 @@ from pointsman.control.main import PumpThread
 
 KILLS = 3
 pytestmark = pytest.mark.usefixtures("small")
-
-
-@pytest.fixture(scope="module")
-def journals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("journals")
-    close(opened(data))
-    return data
-
-
-@pytest.fixture(scope="module")
-def expected(journals: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[object, ...]]]:
-    data = tmp_path_factory.mktemp("expected") / "data"
-    shutil.copytree(journals, data)
-    alone(data)
-    return books(data)
-
-
-@pytest.fixture
-def data(journals: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(journals, tmp_path / "data"))
 
 
 def first(data: Path) -> tuple[subprocess.Popen[str], int]:

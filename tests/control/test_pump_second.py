@@ -22,9 +22,10 @@ from pump_seconds import (
     together,
     until,
 )
-from pump_seconds import (
-    small as small,
-)
+from pump_seconds import data as data
+from pump_seconds import expected as expected
+from pump_seconds import journals as journals
+from pump_seconds import small as small
 
 from pointsman.control import second
 from pointsman.control.main import PumpThread
@@ -34,30 +35,6 @@ from pointsman.control.second import MOST_LENT, WORTH_BYTES, Second, share
 
 pytestmark = pytest.mark.usefixtures("small")
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def journals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with the journals of workers that are dead."""
-    data = tmp_path_factory.mktemp("journals")
-    close(opened(data))
-    return data
-
-
-@pytest.fixture(scope="module")
-def expected(journals: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[object, ...]]]:
-    """What one process books from them."""
-    data = tmp_path_factory.mktemp("expected") / "data"
-    shutil.copytree(journals, data)
-    alone(data)
-    found = books(data)
-    assert found["marks"] == [] and len(found["feedback"]) > REQUESTS // 20  # signals too
-    return found
-
-
-@pytest.fixture
-def data(journals: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(journals, tmp_path / "data"))
 
 
 class Watched:

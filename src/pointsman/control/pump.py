@@ -20,7 +20,7 @@ from pointsman.control.segment import Segment
 from pointsman.core import signals
 from pointsman.core.entry import Admitted, Feedback, Filed, Settled, decode_filed
 from pointsman.observe.log import LOG
-from pointsman.stores.journal import AWAY, LOCK_SUFFIX, NEW_SUFFIX, is_alive, segments
+from pointsman.stores.journal import AWAY, LOCK_SUFFIX, NEW_SUFFIX, incarnation_of, is_alive, segments
 from pointsman.stores.ledger import Batch, LedgerError, Mark, Writer, feedback_row, recovered_row
 from pointsman.stores.ledger_browsing import booked
 from pointsman.stores.ledger_columns import batch_of, keep_decisions
@@ -176,7 +176,9 @@ class Pump:
         self._marks = self._ledger.marks()
         self._written = dict(self._marks)
         # What another process marks may be newer than the listing.
-        self._ledger.forget([name for name in self._marks if name not in present and self._is_mine(_incarnation(name))])
+        self._ledger.forget(
+            [name for name in self._marks if name not in present and self._is_mine(incarnation_of(name))]
+        )
         for path in self._folder.glob("*" + NEW_SUFFIX) if self._only is None else ():
             if time.time() - path.stat().st_mtime > STALE_S:
                 path.unlink(missing_ok=True)
@@ -327,12 +329,8 @@ def _whole(ended: Iterable[tuple[Filed | None, Settled | None]]) -> Iterator[tup
             yield (None if filed is None else filed.whole()), settled
 
 
-def _incarnation(segment: str) -> str:
-    return segment.split(".", 1)[0]
-
-
 def _unread(path: Path, tails: Mapping[str, Tail]) -> int:
-    tail = tails.get(_incarnation(path.name))
+    tail = tails.get(incarnation_of(path.name))
     segment = tail.segments.get(path.name) if tail is not None else None
     if segment is None:
         return 0

@@ -207,8 +207,13 @@ def segments(folder: Path) -> dict[str, list[Path]]:
     """Return the segments of each incarnation, both in order of time."""
     table: dict[str, list[Path]] = {}
     for path in sorted(folder.glob(f"*{SUFFIX}")):
-        table.setdefault(path.name.split(".", 1)[0], []).append(path)
+        table.setdefault(incarnation_of(path.name), []).append(path)
     return table
+
+
+def incarnation_of(segment: str) -> str:
+    """Return which incarnation of a worker wrote a segment, from the segment's name."""
+    return segment.split(".", 1)[0]
 
 
 def is_away(folder: Path) -> bool:

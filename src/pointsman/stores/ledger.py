@@ -259,7 +259,7 @@ def recovered_row(admitted: Admitted | Filed, made: Head | None, places: Places)
         *(admitted.snapshot.version, head.reason, head.probability),
         *_NO_TIMES,
         *(1, head.path, head.arm, head.arm_probability, "", admitted.session, tags_of(admitted.tags), ""),
-        *_NO_HIT,
+        *NO_HIT,
         *_NOT_LONE,
     )
 
@@ -325,7 +325,7 @@ def attempt_row(id: str, n: int, a: AttemptRow) -> Row:
 NO_PLACE = Place("", "", "")
 NO_HEAD = Head("", "", "", -1, "", None)
 _NO_TOKENS: Row = (0, 0, 0, 0, 0, 0, 0, 0, "unknown")
-_NO_HIT: tuple[str, int | None, int | None] = ("", None, None)
+NO_HIT: tuple[str, int | None, int | None] = ("", None, None)
 _NO_TIMES: Row = (0, 0, 0, 0, 0, 0)
 _NOT_LONE: Row = (None, None, None)
 _encode = msgspec.msgpack.Encoder().encode

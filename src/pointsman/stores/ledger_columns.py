@@ -20,6 +20,7 @@ from pointsman.stores.ledger import (
     ADMISSION_LOST,
     DAY_MS,
     NO_HEAD,
+    NO_HIT,
     NO_PLACE,
     Batch,
     Column,
@@ -34,7 +35,6 @@ from pointsman.stores.ledger import (
 Ended = Sequence[tuple[Filed | None, Settled]]
 _LOST_HEAD = Head("", "", "", -1, ADMISSION_LOST, None)
 _round = float.__round__  # which `round` would look for each time
-_NO_HIT = ("", None, None)
 _SOURCES: tuple[Literal["measured", "estimated", "unknown"], ...] = ("measured", "estimated", "unknown")  # best first
 
 
@@ -73,22 +73,19 @@ def request_columns(ended: Ended, made: Sequence[Made]) -> list[Column]:
         heads = [_LOST_HEAD if one is None else head for one, head in zip(known, heads, strict=True)]
     _, strategies, planned, holds, reasons, chances, paths, arms, arm_chances = zip(*map(astuple, heads), strict=True)
     counts, given_again = tuple(map(len, sends)), any(hits)
-    if given_again or counts.count(1) != count:
-        attempts = [
-            end.attempts[0] if len(end.attempts) == 1 and end.hit is None else _told(end, head, places)
-            for end, head, (_, _, places) in zip(settled, heads, made, strict=True)
-        ]
-    else:
+    single = not given_again and counts.count(1) == count
+    if single:
         attempts = [attempt for (attempt,) in sends]
+    else:
+        attempts = [_told(end, head, places) for end, head, (_, _, places) in zip(settled, heads, made, strict=True)]
     (deployments, providers, models, ended_as, answered_as, begins, connected, answered, untils, usages, nanos, states,
      prices, served, messages) = zip(*map(astuple, attempts), strict=True)  # fmt: skip
     begins_us, lone = _us(begins), (_us_since(begins, answered), _us_since(begins, untils))
-    usual = not given_again and ended_as == outcomes and answered_as == statuses and not any(messages)
-    if not usual or "unpriced" in states or counts.count(1) != count:
+    usual = single and ended_as == outcomes and answered_as == statuses and not any(messages)
+    lone_columns = [begins_us, *lone]
+    if not usual or "unpriced" in states:
         alone = [is_lone(end) for end in settled]
-        lone_columns = [_where(alone, column) for column in (begins_us, *lone)]
-    else:
-        lone_columns = [begins_us, *lone]
+        lone_columns = [_where(alone, column) for column in lone_columns]
     if "unpriced" in states or min(nanos) < 0:
         charges: Column = [
             None if state == "unpriced" or nano < 0 else nano for nano, state in zip(nanos, states, strict=True)
@@ -105,7 +102,7 @@ def request_columns(ended: Ended, made: Sequence[Made]) -> list[Column]:
         _us(queues), _us_since(queues, decided), _us_since(begins, connected), _us(firsts), _us(ends),
         _us_since(upstream, ends), (0,) * count, paths, arms, arm_chances, degraded, sessions,
         [tags_of(tags) for tags in tagged] if any(tagged) else ("",) * count, caches,
-        *(zip(*map(_hit, hits), strict=True) if given_again else [(value,) * count for value in _NO_HIT]), *lone_columns,
+        *(zip(*map(_hit, hits), strict=True) if given_again else [(value,) * count for value in NO_HIT]), *lone_columns,
     ]  # fmt: skip
 
 
@@ -153,7 +150,7 @@ def _tokens(attempts: Sequence[AttemptRow]) -> Usage:
 
 def _hit(hit: Any) -> tuple[str, int | None, int | None]:
     if hit is None:
-        return _NO_HIT
+        return NO_HIT
     return hit.request_id, hit.age_ms, None if hit.saved_nano < 0 else hit.saved_nano
 
 
