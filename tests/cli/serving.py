@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from pace import PATIENCE
+
 READY_S = 60.0  # as long as the supervisor itself waits: the machine may do other things
 
 
@@ -116,10 +118,10 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def until(true: Callable[[], bool], within_s: float) -> float:
-    """Return how long it took until something was true."""
+    """Return how long it took until something was true; AssertionError when it is not, long after `within_s`."""
     began_s = time.monotonic()
     while not true():
-        assert time.monotonic() - began_s < within_s
+        assert time.monotonic() - began_s < within_s * PATIENCE
         time.sleep(0.01)
     return time.monotonic() - began_s
 
@@ -208,7 +210,7 @@ class Serving:
         """Return all rows of the ledger, once there are `count` of them."""
         import sqlite3
 
-        until_s = time.monotonic() + within_s
+        until_s = time.monotonic() + within_s * PATIENCE
         while True:
             db = sqlite3.connect(f"file:{self.data}/ledger.sqlite?mode=ro", uri=True)
             db.row_factory = sqlite3.Row

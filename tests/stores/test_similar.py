@@ -105,7 +105,7 @@ def test_a_disk_that_takes_nothing_is_counted_and_raises_nothing(tmp_path: Path)
     store.put(SHARE, entry("one"), 10)
     store.note_served(("m",), "x")
     store.close()
-    assert store.failed == 2 and names(store) == ["one"] and store.served("m") == ""
+    assert store.failed == 2 and names(store) == ["one"] and store.served("m") == "x"
     trust, _ = trusts.judge("r", SEMANTIC, NOW, wrong=True)
     assert trust.wrong == 1 and trusts.get("r", SEMANTIC).wrong == 1 and trusts.failed == 1
 
@@ -121,7 +121,17 @@ def test_what_was_served_is_found_by_its_mark_within_a_bound(store: Similar, tmp
     store.close()
     files = list((tmp_path / "similar").glob("served*"))
     assert len(files) == 2 and sum(f.stat().st_size for f in files) < 2 * similar.MOST_SERVED_BYTES + 50_000
-    assert store.served("n199") and not store.served("m1")
+    other = Similar(tmp_path / "similar")
+    assert other.served("n199") and not other.served("m1")
+
+
+def test_what_was_served_is_known_before_it_is_written(store: Similar, tmp_path: Path) -> None:
+    (tmp_path / "similar").mkdir()
+    with similar.locked(tmp_path / "similar"):  # the thread that writes waits, as beside another process
+        for n in range(similar.MOST_QUEUED + 50):
+            store.note_served((f"a{n}", f"b{n}"), f"line {n}")
+        assert store.served(f"a{n}") == store.served(f"b{n}") == f"line {n}"
+        assert len(store._newest) == 2 * similar.MOST_QUEUED
 
 
 def test_what_is_known_of_a_route_is_shared_and_begins_anew_with_other_settings(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def statement(
     config: Config = None,
     data: Data = DATA,
 ) -> None:
-    """Show what a customer used in a month and what that comes to, billed or not; without a customer all of them in sum."""
+    """Show what a customer used in a month and what that comes to. Billed or not; without a customer all of them in sum."""
     from pointsman.cli.billing_tables import show_document, show_period
 
     month = _month(period)
@@ -83,8 +83,8 @@ def issue(
     config: Config = None,
     data: Data = DATA,
 ) -> None:
-    """Issue the invoice of a customer and month, once: what was booked of it, and what came late of months billed before. Exit
-    code 1: one cannot be issued so, 2: the ledger or the config cannot be used."""
+    """Issue the invoice of a customer and month, once. It has what was booked of it, and what came late of billed months.
+    Exit code 1: one cannot be issued so, 2: the ledger or the config cannot be used."""
     from pointsman.cli.billing_tables import show_document, show_kept
     from pointsman.cli.store import user
     from pointsman.control.billing.biller import Stated
@@ -184,7 +184,7 @@ def credit(
     config: Config = None,
     data: Data = DATA,
 ) -> None:
-    """Issue a credit note against an invoice: of lines, of an amount, or of all that is left of it. Exit code 1: it cannot be
+    """Issue a credit note against an invoice. Of lines, of an amount, or of all that is left of it. Exit code 1: it cannot be
     issued so."""
     from pointsman.cli.billing_tables import show_document
     from pointsman.cli.store import user
@@ -213,7 +213,7 @@ def rebill(
     config: Config = None,
     data: Data = DATA,
 ) -> None:
-    """Bill credited usage of an invoice anew, once, by the rules of now: of the lines that were credited, or of all once
+    """Bill credited usage of an invoice anew, by the rules of now. Once: of the lines that were credited, or of all once
     nothing is left of it. Exit code 1: it cannot be issued so."""
     from pointsman.cli.billing_tables import show_document
     from pointsman.cli.store import user
@@ -239,7 +239,7 @@ def verify(
     as_json: Json = False,
     data: Data = DATA,
 ) -> None:
-    """Check that every document is as it was issued, that no number is missing, and that all add up. Exit code 1: not so."""
+    """Check that every document is as it was issued. And that none is missing, and that all add up. Exit code 1: not so."""
     with _billing(data, None, rules=False) as biller:
         count, faults, last = biller.verify()
         if head and head not in {one.chain for one in biller.every()}:
@@ -257,7 +257,7 @@ def verify(
 
 @billing_app.command("focus")
 def focus(period: Month, out: Out = None, config: Config = None, data: Data = DATA) -> None:
-    """Write the charges of a month as CSV in the format FOCUS 1.4: by day, provider, model and cost centre."""
+    """Write the charges of a month as CSV in the format FOCUS 1.4. By day, provider, model and cost centre."""
     from pointsman.control.billing.forms import csv_of
     from pointsman.core.focus import COLUMNS
 

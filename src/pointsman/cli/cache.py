@@ -16,8 +16,8 @@ def cache(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
     data: Data = DATA,
 ) -> None:
-    """Show, for each route that answers similar questions, how often that was wrong and how near they must be now. A route is
-    listed from its first verdict on."""
+    """Show how often answers to similar questions were wrong. For each route that gives them, and how near they must be
+    now. A route is listed from its first verdict on."""
     import msgspec
 
     from pointsman.control.similar import similar_rows

@@ -25,7 +25,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     data: Data = DATA,
 ) -> None:
-    """Explain one request: every candidate with reason, score and probability; attempts, tokens, price, times."""
+    """Explain one request. Every candidate with reason, score and probability; attempts, tokens, price, times."""
     from pointsman.control import explanation
 
     with ledger(data) as reader:

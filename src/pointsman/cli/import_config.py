@@ -39,7 +39,7 @@ def litellm(file: File, out: Out = None, as_json: Json = False, force: Force = F
 
 @import_app.command("endpoints")
 def endpoints(file: File, out: Out = None, as_json: Json = False, force: Force = False) -> None:
-    """Make a config of a plain list of OpenAI-compatible endpoints: lines `NAME, BASE_URL, MODEL[, KEY_VARIABLE]`, or YAML.
+    """Make a config of a list of OpenAI-compatible endpoints. Lines `NAME, BASE_URL, MODEL[, KEY_VARIABLE]`, or YAML.
 
     Exit codes as of `import litellm`.
     """

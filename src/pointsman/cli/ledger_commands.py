@@ -30,7 +30,7 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as one JSON object.")] = False,
     data: Data = DATA,
 ) -> None:
-    """Write the closed days of the ledger as Parquet, a folder a day; a second run goes on where the first one ended."""
+    """Write closed days of the ledger as Parquet, a folder a day. A second run goes on where the first one ended."""
     import os
     import time
 
@@ -67,7 +67,7 @@ def prune(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     data: Data = DATA,
 ) -> None:
-    """Delete now what `server.retention` lets go, as the router does by itself from time to time."""
+    """Delete now what `server.retention` lets go. The router does so by itself from time to time."""
     import time
 
     from pointsman.cli.policytest import policy_of

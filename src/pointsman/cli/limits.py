@@ -16,7 +16,7 @@ def limits(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
     data: Data = DATA,
 ) -> None:
-    """Show how the quotas stand: what is used, held for requests under way, and left, and when the window ends. Counters that
+    """Show how the quotas stand. What is used, held for requests under way, and left, and when the window ends. Counters that
     nobody has asked for since the start are not listed."""
     from pointsman.control.measures import readings
 

@@ -27,7 +27,7 @@ def models(
     everything: Annotated[bool, typer.Option("--all", help="Every model the price library has as well.")] = False,
     data: Data = DATA,
 ) -> None:
-    """Show models with price per million tokens, limits and abilities. Exit codes as of `check`."""
+    """Show models with prices per million tokens, limits, abilities. Exit codes as of `check`."""
     contracts: list[str] = []
     rows = _of_file(file, data, contracts) if file else _of_catalog(data, everything=everything)
     if everything and file:

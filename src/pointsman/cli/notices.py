@@ -21,7 +21,7 @@ def notices(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
     data: Data = DATA,
 ) -> None:
-    """Show what was told to which channels, and what was not, the newest first. Exit code 2: the ledger cannot be asked."""
+    """Show what was told to which channels, the newest first. And what was not. Exit code 2: the ledger cannot be asked."""
     import time
 
     from pointsman.control.bodies import notice_reply

@@ -22,7 +22,7 @@ def policy_test(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     data: Data = DATA,
 ) -> None:
-    """Test a policy: requests and states of the world, and what is expected of the decision. Nobody is called.
+    """Test a policy without calling anyone. A file has requests, states of the world, and what is expected of the decision.
 
     Exit code 0: all passed, 1: some failed, 2: a file cannot be used.
     """

@@ -31,7 +31,7 @@ def _group() -> None:
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False, data: Data = DATA
 ) -> None:
-    """Show the price in force of each deployment, since when and from where, and which price list is in force."""
+    """Show the price in force of each deployment. Since when and from where, and which price list is in force."""
     from pointsman.core.exchange import moment
     from pointsman.stores.price_history import prices_in_force
 
@@ -126,8 +126,8 @@ def refresh(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     data: Data = DATA,
 ) -> None:
-    """Check a newer price list, show what it changes and what that means for the last 30 days, and put it in force. Exit code
-    0: all is taken, 1: something is held back, 2: it could not be done."""
+    """Put a newer price list in force. It is checked, and what it changes is shown, and what that means for the last 30
+    days. Exit code 0: all is taken, 1: something is held back, 2: it could not be done."""
     from datetime import UTC, datetime
 
     from pointsman.config.price_list import ListError

@@ -35,7 +35,7 @@ def reconcile(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with exact figures.")] = False,
     data: Data = DATA,
 ) -> None:
-    """Match a provider's usage export with the ledger, by UTC day and model, and say what is left over and why. Exit code
+    """Match a provider's usage export with the ledger. By UTC day and model, and what is left over and why. Exit code
     0: nothing beyond the tolerance, 1: something, 2: it could not be done."""
     from pointsman.core.reconcile import residuals, total
     from pointsman.dialects.exports import CSV_COLUMNS, ExportError, read_export

@@ -47,7 +47,7 @@ def report(
     known: Annotated[bool, typer.Option("--list", help="List measures and dimensions.")] = False,
     data: Data = DATA,
 ) -> None:
-    """Show cost, tokens, latency, errors, failovers, cache and feedback by any two dimensions and time."""
+    """Show what was booked, by any two dimensions and time. Cost, tokens, latency, errors, failovers, cache and feedback."""
     import time
 
     from pointsman.control.questions import csv_of, plain, question_of

@@ -40,7 +40,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     data: Data = DATA,
 ) -> None:
-    """Reckon past attempts at other prices and keep the sums as a new reckoning; no row of the ledger is changed. Without
+    """Reckon past attempts at other prices, as a new reckoning. No row of the ledger is changed. Without
     --prices, --config or --version: at the prices now in force for each deployment. Exit code 2: it could not be done."""
     import time
 

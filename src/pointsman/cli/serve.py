@@ -27,7 +27,8 @@ def serve(
     workers: Annotated[int | None, typer.Option("--workers", min=1, max=256, help="Data-plane processes.")] = None,
     data: Annotated[Path, typer.Option("--data", help="Journal, ledger and state live in this folder.")] = DATA,
 ) -> None:
-    """Serve. Exit code 0: ended as told, 1: invalid config or it cannot run, 2: the config or the folder is unreadable."""
+    """Serve what a config file says. Exit code 0: ended as told, 1: invalid config or it cannot run, 2: the config or the
+    folder is unreadable."""
     import json
     import os
     import sys

@@ -20,7 +20,7 @@ def tail(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
     data: Data = DATA,
 ) -> None:
-    """Show decisions as they are booked: which deployment was drawn and why, how it ended, what it cost."""
+    """Show decisions as they are booked. Which deployment was drawn and why, how it ended, what it cost."""
     import shutil
     import time
     from contextlib import suppress

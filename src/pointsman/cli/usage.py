@@ -26,7 +26,7 @@ def usage(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with exact figures.")] = False,
     data: Data = DATA,
 ) -> None:
-    """Show requests, tokens, cost, errors, time to first token and feedback, by group."""
+    """Show requests, tokens, cost, errors, times, feedback, by group."""
     import time
 
     from pointsman.control.period import since_ms

@@ -98,6 +98,7 @@ class Similar:
         self._shares: OrderedDict[str, _Share] = OrderedDict()
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._newest: dict[str, str] = {}  # what was served last, by mark: it may not have been written yet
         self._writes = 0
         self.failed = 0
 
@@ -141,6 +142,9 @@ class Similar:
     # --- what was served
     def note_served(self, marks: tuple[str, ...], line: str) -> None:
         """Keep for feedback what was served, under each mark."""
+        self._newest |= dict.fromkeys(marks, line)
+        while len(self._newest) > 2 * MOST_QUEUED:
+            del self._newest[next(iter(self._newest))]
         text = "".join(f"{mark} {line}\n" for mark in marks)
         self._later(lambda: self._append_served(text))
 
@@ -154,7 +158,7 @@ class Similar:
             at = data.rfind(mark.encode() + b" ")
             if at >= 0:
                 return data[at:].partition(b"\n")[0].decode("ascii", "replace").partition(" ")[2]
-        return ""
+        return self._newest.get(mark, "")
 
     def close(self, within_s: float = 2.0) -> None:
         """Write what waits, for so long at most."""
