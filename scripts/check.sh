@@ -22,14 +22,15 @@ ended() {
 }
 
 # Of the tests that were asked for by name, none may be in one of the two parts (pytest: 5); of all tests, some must be.
-# A few that fail may have had too little of a busy machine: they are run once more, alone, and named if they then pass.
+# What fails in a few files may have had too little of a busy machine: it is run once more, alone, and named if it then passes.
+# (Files, since a fixture that was too slow fails all tests that share it.)
 tests() {
   local marks=$1 code=0 failures=.pytest_cache/v/cache/lastfailed count
   shift
   rm -f "$failures"
   pytest -m "$marks and not nightly" "$@" || code=$?
   ((code == 5 && asked > 0)) && code=0
-  count=$(python -c "import json; print(len(json.load(open('$failures'))))" 2>/dev/null || echo 0)
+  count=$(python -c "import json; print(len({name.partition('::')[0] for name in json.load(open('$failures'))}))" 2>/dev/null || echo 0)
   if ((code == 1 && 0 < count && count <= 4)); then
     cp "$failures" .pytest_cache/unsteady
     code=0

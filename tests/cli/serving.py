@@ -58,7 +58,8 @@ class _Handler(BaseHTTPRequestHandler):
             chunk | {"choices": [], "usage": _reply()["usage"]},
         ]
         for n, text in enumerate([*[json.dumps(event) for event in events], "[DONE]"]):
-            time.sleep(pause_s if n == 1 else 0.0)
+            if n == 1:
+                self.server.goes_on.wait(pause_s)
             data = f"data: {text}\n\n".encode()
             self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
         self.wfile.write(b"0\r\n\r\n")
@@ -80,7 +81,7 @@ def _reply() -> dict[str, Any]:
 
 class Upstream(ThreadingHTTPServer):
     """Answer chat completions: `fast-1` at once, `slow-1` after `slow_s`, `broken-1` with status 500; `paced-1` waits for
-    `slow_s` within its streams."""
+    `slow_s` within its streams, or until it `goes_on`."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -89,6 +90,7 @@ class Upstream(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.served = 0
         self.slow_s = 1.0
+        self.goes_on = threading.Event()
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 

@@ -77,7 +77,7 @@ def test_f89_an_end_before_its_admission_and_in_any_order_gives_one_row_each(tmp
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
     server = Upstream()
-    server.slow_s = 4.0  # longer than a reload takes, however slow the machine is
+    server.slow_s = 25.0  # longer than a reload takes, however slow the machine is
     yield server
     server.shutdown()
     server.server_close()
@@ -99,6 +99,7 @@ def test_f88_a_price_that_changes_meanwhile_is_not_that_of_what_runs(tmp_path: P
         assert router.ask("/v1/config/reload", "POST", admin=True)[0] == 200
         assert router.chat("main", "after")[0] == 200
         assert not ended  # what runs began before and ends after
+        upstream.goes_on.set()
         running.join()
         before, after = sorted(router.rows(2), key=lambda row: row["client_id"] != "before")
         assert ended == [200]
