@@ -226,7 +226,7 @@ class Serving:
     def stop(self, number: int = signal.SIGTERM, within_s: float = 15.0) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(within_s)
+        return self.process.wait(within_s * PATIENCE)
 
     def kill(self) -> None:
         """End it and its children at once."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from typer.testing import CliRunner
 
-from pointsman.cli.root import app
+from command_line import app
 from pointsman.stores.bodies import Bodies, Body
 
 STORED = Body("req_1", 1, 1 << 42, ("dev", "", "", ""), "r", "ok", "what was asked", "what was answered")

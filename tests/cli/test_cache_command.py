@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pointsman.cli.root import app
+from command_line import app
 from pointsman.control.similar import similar_rows
 from pointsman.core.policy import Semantic
 from pointsman.stores.trusts import Trusts

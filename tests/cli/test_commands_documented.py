@@ -13,9 +13,10 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
+from command_line import app
 from pace import slowness
 from pointsman import __version__
-from pointsman.cli.root import app
+from pointsman.cli.root import COMMANDS, command_line
 from pointsman.control.measures import CONTROL_METRICS, LABELLED_METRICS
 from pointsman.observe.metrics import METRICS
 from pointsman.stores.ledger import GROUPS
@@ -66,6 +67,17 @@ def test_help_and_version() -> None:
         assert name in help_text.output
     version = CliRunner().invoke(app, ["--version"])
     assert version.exit_code == 0 and version.output == f"pointsman {__version__}\n"
+
+
+def test_a_command_is_made_without_the_others_and_works_alike() -> None:
+    assert list(typer.main.get_command(command_line("usage")).commands) == ["usage"]  # type: ignore[attr-defined]
+    everything = list(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    assert sorted(everything) == sorted(COMMANDS)
+    for first in ("", "--version", "usge"):
+        assert list(typer.main.get_command(command_line(first)).commands) == everything  # type: ignore[attr-defined]
+    for name in COMMANDS:
+        alone, among = (CliRunner().invoke(one, [name, "--help"]) for one in (command_line(name), app))
+        assert alone.exit_code == 0 and alone.output == among.output
 
 
 @pytest.mark.serial

@@ -21,7 +21,7 @@ import pytest
 from serving import Serving
 from typer.testing import CliRunner
 
-from pointsman.cli.root import app
+from command_line import app
 from pointsman.control import keystore
 from pointsman.control.keeper import Keeper
 from pointsman.core.keys import CLIENT, is_key

@@ -11,7 +11,7 @@ from typing import Any
 from serving import Serving, Upstream, until
 from typer.testing import CliRunner
 
-from pointsman.cli.root import app
+from command_line import app
 
 
 class _Posted(BaseHTTPRequestHandler):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pointsman.cli.root import app
+from command_line import app
 
 CONFIG = """
 providers: {p: {dialect: openai, base_url: "http://127.0.0.1:1/v1", api_key: "${NEVER_SET}"}}

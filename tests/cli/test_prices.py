@@ -11,7 +11,7 @@ import pytest
 from records import AT_MS, admitted, attempt, decided, policy, request_row, settled
 from typer.testing import CliRunner, Result
 
-from pointsman.cli.root import app
+from command_line import app
 from pointsman.config import price_list
 from pointsman.config.price_list import bundled, encoded
 from pointsman.core.pricing import Rates, versioned

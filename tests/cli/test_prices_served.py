@@ -10,7 +10,7 @@ from pathlib import Path
 from serving import Serving, Upstream, until
 from typer.testing import CliRunner
 
-from pointsman.cli.root import app
+from command_line import app
 from pointsman.config.price_list import bundled, encoded
 from pointsman.stores.versions import Versions, outcome
 

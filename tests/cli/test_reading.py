@@ -10,7 +10,7 @@ import pytest
 from records import admitted, attempt, decided, feedback, policy, settled
 from typer.testing import CliRunner, Result
 
-from pointsman.cli.root import app
+from command_line import app
 from pointsman.control.pump import Pump
 from pointsman.control.replay import Policies
 from pointsman.core.entry import Hit, Record, encode_records

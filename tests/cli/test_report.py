@@ -15,7 +15,7 @@ from records import policy
 from report_ledgers import BEGIN_MS, Books
 from typer.testing import CliRunner, Result
 
-from pointsman.cli.root import app
+from command_line import app
 from pointsman.control.replay import Policies
 from pointsman.stores.report import dimensions_of, measures_of
 from pointsman.stores.sqlite import FILE, SqliteReader, SqliteWriter

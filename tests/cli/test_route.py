@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pointsman.cli.root import app
+from command_line import app
 
 CONFIG = """
 providers:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from pointsman.cli.root import app
+from command_line import app
 from pointsman.core.health import State
 from pointsman.core.standing import Standings, merged, standing_of
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
+from command_line import app
 from pointsman.cli.compare import changes
 from pointsman.cli.redact import HIDDEN, is_secret, redacted
-from pointsman.cli.root import app
 from pointsman.config.document import parse
 from pointsman.config.schema import json_schema
 from pointsman.stores import versions as stored

@@ -16,7 +16,7 @@ import typer.main
 import yaml
 from doc_pages import ROOT, Block, blocks, page
 
-from pointsman.cli.root import app
+from command_line import app
 from pointsman.config.document import parse
 from pointsman.config.load import load_text
 from pointsman.core.policy import Policy

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pointsman.cli.root import app
+from command_line import app
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "policies"
 CONFIGS = sorted(file for file in EXAMPLES.glob("*.yaml") if not file.name.endswith(".test.yaml"))

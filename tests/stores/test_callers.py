@@ -241,7 +241,7 @@ def test_s24_rows_taken_out_put_in_or_swapped_break_the_chain(tmp_path: Path) ->
 def test_s24_the_file_takes_no_change_of_the_log_and_the_command_finds_one(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from pointsman.cli.root import app
+    from command_line import app
 
     rows = log(tmp_path)
     (tmp_path / "pepper").write_bytes(PEPPER)

@@ -3,6 +3,8 @@
 
 def main() -> None:
     """Run the command line."""
-    from pointsman.cli.root import app
+    import sys
 
-    app()
+    from pointsman.cli.root import command_line
+
+    command_line(*sys.argv[1:2])()

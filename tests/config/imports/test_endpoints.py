@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pointsman.cli.root import app
+from command_line import app
 from pointsman.config.imports.endpoints import from_endpoints
 from pointsman.config.imports.proof import proven
 from pointsman.config.problem import ConfigError

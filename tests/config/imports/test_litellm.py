@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pointsman.cli.root import app
+from command_line import app
 from pointsman.config.imports import litellm_tables as tables
 from pointsman.config.imports.litellm import from_litellm
 from pointsman.config.imports.litellm_limits import LIMITS
