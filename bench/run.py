@@ -82,7 +82,9 @@ def install_missing(wanted: set[str]) -> None:
 
 
 def prepare() -> None:
-    """Make the run folder, and raise the limit of open files for everything started from here."""
+    """Make the run folder, raise the limit of open files for everything started from here, and let it keep its bytecode: an
+    installed package has it."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     RUN.mkdir(exist_ok=True)
     for log in RUN.glob("*.log"):
         log.unlink()
