@@ -6,9 +6,7 @@ import time
 
 USUAL_S = 0.025  # of `_work` there, when nothing else ran
 MOST = 3.0
-PATIENCE = (
-    4  # how many times longer than is usual a test waits for something before it fails: the machine may do other things
-)
+PATIENCE = 4  # how many times longer than is usual a test waits for something before it gives up
 
 
 def slowness() -> float:
