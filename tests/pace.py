@@ -1,4 +1,4 @@
-"""Pace: how much slower this machine is now than the one on which bounds of CPU time were set, and how long tests wait."""
+"""Pace: how much slower this machine is now than the one on which bounds of CPU time were set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 
 USUAL_S = 0.025  # of `_work` there, when nothing else ran
 MOST = 3.0
-PATIENCE = 4  # how many times longer than is usual a test waits for something before it gives up
 
 
 def slowness() -> float:

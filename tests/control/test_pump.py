@@ -242,7 +242,7 @@ def test_f81_a_journal_cut_at_any_byte_gives_one_row_per_admission(tmp_path: Pat
     journal.close()
     [[path]] = segments(source / "journal").values()
     whole = path.read_bytes()
-    for cut in range(0, len(whole), 11):
+    for cut in range(0, len(whole), 7):
         data = tmp_path / "cut"
         (data / "journal").mkdir(parents=True)
         (data / "journal" / path.name).write_bytes(whole[:cut])
@@ -441,7 +441,7 @@ def test_f81_feedback_of_a_cut_journal_is_whole_or_not_there(tmp_path: Path) -> 
     [[path]] = segments(tmp_path / "journal").values()
     whole = path.read_bytes()
     ends = [end for _, end, _ in scan(whole, 0, ended=True).frames]
-    for cut in {*range(0, len(whole), 5), *ends, *(end - 1 for end in ends)}:
+    for cut in range(len(whole) + 1):
         data = tmp_path / "cut"
         (data / "journal").mkdir(parents=True)
         (data / "journal" / path.name).write_bytes(whole[:cut])

@@ -68,10 +68,10 @@ def test_cpu_and_memory_of_a_process_tree_are_seen():
     process = subprocess.Popen([sys.executable, "-c", code])
     try:
         until_s = time.monotonic() + 30
-        while procs.cpu_s([process.pid]) < 0.05 and time.monotonic() < until_s:
+        while procs.cpu_s([process.pid]) <= 0.1 and time.monotonic() < until_s:
             time.sleep(0.05)
         assert process.pid in procs.tree(process.pid)
-        assert procs.cpu_s([process.pid]) >= 0.05
+        assert procs.cpu_s([process.pid]) > 0.1
         assert procs.rss_mib([process.pid])[process.pid] > 1
     finally:
         process.kill()

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import yaml
 
-from pace import PATIENCE
 from pointsman.config.load import Options, load_text
 from pointsman.config.transport import encode
 from pointsman.core import entry
@@ -32,12 +31,12 @@ T = TypeVar("T")
 
 def until(find: Callable[[], T], seconds: float = 30.0) -> T:
     """Return the first true value of `find`, asked again and again; AssertionError when none comes."""
-    end = time.monotonic() + seconds * PATIENCE
+    end = time.monotonic() + seconds
     while True:
         found = find()
         if found:
             return found
-        assert time.monotonic() < end, f"nothing came within {seconds * PATIENCE} s"
+        assert time.monotonic() < end, f"nothing came within {seconds} s"
         time.sleep(0.01)
 
 

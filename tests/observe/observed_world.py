@@ -218,7 +218,7 @@ class World:
         rows = [line for line in self.scrape().splitlines() if line.startswith(start)]
         return sum(float(row.rpartition(" ")[2]) for row in rows)
 
-    def moved(self, *starts: str, within_s: float = 20.0) -> None:
+    def moved(self, *starts: str, within_s: float = 60.0) -> None:
         for start in starts:
             until(lambda s=start: self.value(s) > 0, within_s)  # type: ignore[misc]
 
